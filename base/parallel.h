@@ -1,0 +1,31 @@
+/*
+ * The only way to compute on several threads: one pool per process, fixed shares, so that a result never
+ * depends on scheduling. Called from inside a parallel region, everything runs on the calling thread. A
+ * process must not fork after its first parallel region and go on computing in the child.
+ */
+#ifndef TANDEM_BASE_PARALLEL_H
+#define TANDEM_BASE_PARALLEL_H
+
+#include "base/status.h"
+
+TD_BEGIN_DECLS
+
+/* Work on [begin, end) of the range; thread is 0 .. td_parallel_threads() - 1. */
+typedef void td_parallel_body(size_t begin, size_t end, int thread, void *cookie);
+
+/* Split [0, count) into contiguous shares of at least `grain` elements (0 counts as 1), one a thread, and
+ * run them. Returns when all are done. */
+TD_API void td_parallel_for(size_t count, size_t grain, td_parallel_body *body, void *cookie);
+
+/* Threads that td_parallel_for uses from this thread; at first the cores in this thread's mask, capped by
+ * OMP_NUM_THREADS and the container's CPU limit. 1 inside a parallel region. */
+TD_API int td_parallel_threads(void);
+/* TD_ERR_ARG unless 1 <= threads <= 1024. */
+TD_API td_status td_parallel_set_threads(int threads);
+
+/* Cores this process may use: its affinity mask, cut to the container's CPU limit, at least 1. */
+TD_API int td_cpu_count(void);
+
+TD_END_DECLS
+
+#endif
