@@ -14,7 +14,8 @@ TD_BEGIN_DECLS
 /* Open a context with a default generator seeded as td_generator_open does, and make it current. *Yours*. */
 TD_API td_status td_context_open(td_context **context);
 
-/* Release all it owns and set *context to NULL; tensors kept by the caller stay valid. NULL inside is fine. */
+/* Release all it owns and set *context to NULL; tensors kept by the caller stay valid. NULL inside is fine.
+ */
 TD_API void td_context_close(td_context **context);
 
 /* The calling thread's current context, or NULL. */

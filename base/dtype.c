@@ -8,11 +8,11 @@ static const struct {
     size_t size;
     bool floating;
 } dtypes[] = {
-    [TD_DTYPE_F32] = {"f32", "float32", 4, true},    [TD_DTYPE_F64] = {"f64", "float64", 8, true},
-    [TD_DTYPE_F16] = {"f16", "float16", 2, true},    [TD_DTYPE_BF16] = {"bf16", "bfloat16", 2, true},
-    [TD_DTYPE_I8] = {"i8", "int8", 1, false},        [TD_DTYPE_U8] = {"u8", "uint8", 1, false},
-    [TD_DTYPE_I16] = {"i16", "int16", 2, false},     [TD_DTYPE_I32] = {"i32", "int32", 4, false},
-    [TD_DTYPE_I64] = {"i64", "int64", 8, false},     [TD_DTYPE_BOOL] = {"bool", "bool", 1, false},
+    [TD_DTYPE_F32] = {"f32", "float32", 4, true}, [TD_DTYPE_F64] = {"f64", "float64", 8, true},
+    [TD_DTYPE_F16] = {"f16", "float16", 2, true}, [TD_DTYPE_BF16] = {"bf16", "bfloat16", 2, true},
+    [TD_DTYPE_I8] = {"i8", "int8", 1, false},     [TD_DTYPE_U8] = {"u8", "uint8", 1, false},
+    [TD_DTYPE_I16] = {"i16", "int16", 2, false},  [TD_DTYPE_I32] = {"i32", "int32", 4, false},
+    [TD_DTYPE_I64] = {"i64", "int64", 8, false},  [TD_DTYPE_BOOL] = {"bool", "bool", 1, false},
 };
 _Static_assert(sizeof dtypes / sizeof *dtypes == TD_DTYPE_COUNT, "a dtype has no row");
 

@@ -7,10 +7,10 @@
 
 /* Places in a context that another folder fills; base only stores and destroys them. */
 typedef enum td_context_slot {
-    TD_SLOT_SCOPES,     /* model/tensor: the scope stack */
-    TD_SLOT_AUTOGRAD,   /* model/autograd: grad mode and the engine's state */
-    TD_SLOT_ALLOCATOR,  /* model/tensor: the caching allocator */
-    TD_SLOT_KERNELS,    /* model/cpu: kernel table and primitive cache */
+    TD_SLOT_SCOPES,    /* model/tensor: the scope stack */
+    TD_SLOT_AUTOGRAD,  /* model/autograd: grad mode and the engine's state */
+    TD_SLOT_ALLOCATOR, /* model/tensor: the caching allocator */
+    TD_SLOT_KERNELS,   /* model/cpu: kernel table and primitive cache */
     TD_SLOT_COUNT
 } td_context_slot;
 

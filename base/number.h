@@ -21,9 +21,9 @@ TD_API td_status td_parse_bytes(const char *text, int64_t *bytes);    /* 64K, 25
 TD_API td_status td_parse_seconds(const char *text, double *seconds); /* 10, 500ms, 2m, 1h, inf */
 
 /* Returned by value: use as td_format_bytes(n).text within the same expression. */
-TD_API td_text td_format_count(int64_t count);      /* 1,199,882 */
-TD_API td_text td_format_bytes(int64_t bytes);      /* 61.2 MB (10^6) */
-TD_API td_text td_format_seconds(double seconds);   /* 812 us, 3.4 ms, 12.3 s, 4m05s, 2h03m */
+TD_API td_text td_format_count(int64_t count);    /* 1,199,882 */
+TD_API td_text td_format_bytes(int64_t bytes);    /* 61.2 MB (10^6) */
+TD_API td_text td_format_seconds(double seconds); /* 812 us, 3.4 ms, 12.3 s, 4m05s, 2h03m */
 
 TD_END_DECLS
 

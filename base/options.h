@@ -6,9 +6,9 @@
 #ifndef TANDEM_BASE_OPTIONS_H
 #define TANDEM_BASE_OPTIONS_H
 
-#include <stdio.h>
-
 #include "base/status.h"
+
+#include <stdio.h>
 
 TD_BEGIN_DECLS
 
@@ -24,24 +24,24 @@ typedef enum td_option_kind {
 } td_option_kind;
 
 typedef struct td_option {
-    const char *name;        /* "batch-size", without dashes; underscores are accepted for its dashes */
-    char letter;             /* 'n' for -n, or 0 */
+    const char *name; /* "batch-size", without dashes; underscores are accepted for its dashes */
+    char letter;      /* 'n' for -n, or 0 */
     td_option_kind kind;
-    size_t offset;           /* offsetof(struct, member) */
-    const char *value;       /* the name of its value in --help: "N", "FILE"; NULL for a flag */
-    const char *help;        /* one line; a default, where there is one, is written here */
-    const char *choices;     /* "sgd adam adamw", for a choice */
-    double min, max;         /* of a number; both 0 means any */
-    bool hidden;             /* accepted, not shown in --help */
+    size_t offset;       /* offsetof(struct, member) */
+    const char *value;   /* the name of its value in --help: "N", "FILE"; NULL for a flag */
+    const char *help;    /* one line; a default, where there is one, is written here */
+    const char *choices; /* "sgd adam adamw", for a choice */
+    double min, max;     /* of a number; both 0 means any */
+    bool hidden;         /* accepted, not shown in --help */
 } td_option;
 
 typedef struct td_command {
-    const char *name;        /* "tandem train" */
-    const char *summary;     /* one line: what it does */
-    const char *example;     /* shown first in --help; several lines allowed */
+    const char *name;         /* "tandem train" */
+    const char *summary;      /* one line: what it does */
+    const char *example;      /* shown first in --help; several lines allowed */
     const td_option *options; /* ends with a row whose name is NULL */
-    const char *positional;  /* "PROGRAM [ARGS]" in the usage line, or NULL when none are taken */
-    bool stop_at_positional; /* what follows the first positional belongs to it (tandem run) */
+    const char *positional;   /* "PROGRAM [ARGS]" in the usage line, or NULL when none are taken */
+    bool stop_at_positional;  /* what follows the first positional belongs to it (tandem run) */
 } td_command;
 
 /*

@@ -12,9 +12,9 @@
 TD_BEGIN_DECLS
 
 typedef struct td_plugin {
-    const char *build_id;    /* TD_BUILD_ID of its compilation */
-    const char *name;        /* "onednn" */
-    const void *table;       /* what it provides; the asker knows the type from the name */
+    const char *build_id; /* TD_BUILD_ID of its compilation */
+    const char *name;     /* "onednn" */
+    const void *table;    /* what it provides; the asker knows the type from the name */
 } td_plugin;
 
 /* Load tandem-<name>.so once and give its table. TD_ERR_UNSUPPORTED with the reason when it is absent, does

@@ -10,7 +10,8 @@ static _Thread_local td_error last_error = {.origin = ""};
 const char *td_status_name(td_status status) {
     switch (status) {
 #define TD_STATUS(name, number, meaning)                                                                     \
-    case TD_##name: return #name;
+    case TD_##name:                                                                                          \
+        return #name;
 #include "base/status.def"
 #undef TD_STATUS
     }
@@ -20,7 +21,8 @@ const char *td_status_name(td_status status) {
 const char *td_status_meaning(td_status status) {
     switch (status) {
 #define TD_STATUS(name, number, meaning)                                                                     \
-    case TD_##name: return meaning;
+    case TD_##name:                                                                                          \
+        return meaning;
 #include "base/status.def"
 #undef TD_STATUS
     }

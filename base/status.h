@@ -21,7 +21,7 @@ typedef enum td_status {
 typedef struct td_error {
     td_status status;
     int foreign;        /* errno, uv, MPI, CUDA... code behind it; 0 if none */
-    const char *origin; /* "sampler", "dist/shm": the folder that failed; static */
+    const char *origin; /* who failed: "sampler", "dist/shm"; static */
     char text[512];     /* one line, no newline: what happened, the values, what to try */
 } td_error;
 

@@ -1,0 +1,167 @@
+/* Whole-or-nothing writing: temporary in the same folder, fsync, rename, fsync of the folder. */
+#include "base/file.h"
+
+#include "base/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct td_file_writer {
+    int fd;
+    char *path;
+    char *temporary; /* path + ".XXXXXX" */
+};
+
+td_status td_file_begin(const char *path, td_file_writer **writer) {
+    td_file_writer *w = td_calloc(1, sizeof *w);
+    if (!w) return TD_ERR_MEMORY;
+    w->fd = -1;
+    size_t bytes = strlen(path) + sizeof ".XXXXXX";
+    w->path = td_strdup(path);
+    w->temporary = td_alloc(bytes);
+    if (!w->path || !w->temporary) {
+        td_free(w->temporary);
+        w->temporary = NULL;
+        td_file_drop(&w);
+        return TD_ERR_MEMORY;
+    }
+    snprintf(w->temporary, bytes, "%s.XXXXXX", path);
+    w->fd = mkostemp(w->temporary, O_CLOEXEC);
+    if (w->fd < 0) {
+        int errnum = errno;
+        td_free(w->temporary);
+        w->temporary = NULL;
+        td_file_drop(&w);
+        return td_fail_errno(errnum, "base", "cannot write %s", path);
+    }
+    *writer = w;
+    return TD_OK;
+}
+
+td_status td_file_write(td_file_writer *w, const void *data, size_t bytes) {
+    const char *from = data;
+    while (bytes) {
+        ssize_t written = write(w->fd, from, bytes);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) return td_fail_errno(errno, "base", "cannot write %s", w->path);
+        from += written;
+        bytes -= (size_t)written;
+    }
+    return TD_OK;
+}
+
+static int sync_folder_of(const char *path) {
+    char copy[4096];
+    if (snprintf(copy, sizeof copy, "%s", path) >= (int)sizeof copy) return ENAMETOOLONG;
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return errno;
+    int errnum = fsync(fd) && errno != EINVAL ? errno : 0; /* some file systems cannot sync folders */
+    close(fd);
+    return errnum;
+}
+
+/* The mode that open(path, O_CREAT, 0666) would have given, or the replaced file's own. */
+static void set_mode(td_file_writer *w) {
+    struct stat old;
+    mode_t mask = umask(0);
+    umask(mask);
+    fchmod(w->fd, stat(w->path, &old) ? 0666 & ~mask : old.st_mode & 07777);
+}
+
+td_status td_file_commit(td_file_writer **writer) {
+    td_file_writer *w = *writer;
+    int errnum = 0;
+    set_mode(w);
+    if (fsync(w->fd)) errnum = errno;
+    if (close(w->fd) && !errnum) errnum = errno;
+    w->fd = -1;
+    if (!errnum && rename(w->temporary, w->path)) errnum = errno;
+    bool renamed = !errnum;
+    if (renamed) {
+        td_free(w->temporary);
+        w->temporary = NULL;
+        errnum = sync_folder_of(w->path);
+    }
+    td_status status = errnum ? td_fail_errno(errnum, "base", "cannot write %s", w->path) : TD_OK;
+    td_file_drop(writer);
+    return status;
+}
+
+void td_file_drop(td_file_writer **writer) {
+    td_file_writer *w = *writer;
+    if (!w) return;
+    if (w->fd >= 0) close(w->fd);
+    if (w->temporary) unlink(w->temporary);
+    td_free(w->temporary);
+    td_free(w->path);
+    td_free(w);
+    *writer = NULL;
+}
+
+td_status td_file_write_whole(const char *path, const void *data, size_t bytes) {
+    td_file_writer *writer = NULL;
+    TD_TRY(td_file_begin(path, &writer));
+    td_status status = td_file_write(writer, data, bytes);
+    if (status < 0) {
+        td_file_drop(&writer);
+        return status;
+    }
+    return td_file_commit(&writer);
+}
+
+/* Read to the end; files in /proc say they have no size, so the size is only a first guess. */
+static td_status read_all(int fd, const char *path, size_t guess, size_t limit, void **data, size_t *bytes) {
+    size_t room = guess + 1, used = 0;
+    char *buffer = td_alloc(room);
+    if (!buffer) return TD_ERR_MEMORY;
+    for (;;) {
+        ssize_t got = read(fd, buffer + used, room - used);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) {
+            int errnum = errno;
+            td_free(buffer);
+            return td_fail_errno(errnum, "base", "cannot read %s", path);
+        }
+        used += (size_t)got;
+        if (limit && used > limit) {
+            td_free(buffer);
+            return td_fail(TD_ERR_ARG, 0, "base", "%s is larger than %zu bytes", path, limit);
+        }
+        if (got == 0) break;
+        if (used < room) continue;
+        char *larger = td_realloc(buffer, room, 2);
+        if (!larger) {
+            td_free(buffer);
+            return TD_ERR_MEMORY;
+        }
+        buffer = larger;
+        room *= 2;
+    }
+    buffer[used] = 0; /* used < room: reading stops only when there was room left */
+    *data = buffer;
+    *bytes = used;
+    return TD_OK;
+}
+
+td_status td_file_read(const char *path, size_t limit, void **data, size_t *bytes) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return td_fail_errno(errno, "base", "cannot read %s", path);
+    struct stat info;
+    td_status status;
+    if (fstat(fd, &info))
+        status = td_fail_errno(errno, "base", "cannot read %s", path);
+    else if (S_ISDIR(info.st_mode))
+        status = td_fail_errno(EISDIR, "base", "cannot read %s", path);
+    else if (limit && (uint64_t)info.st_size > limit)
+        status = td_fail(TD_ERR_ARG, 0, "base", "%s is larger than %zu bytes", path, limit);
+    else
+        status = read_all(fd, path, (size_t)info.st_size, limit, data, bytes);
+    close(fd);
+    return status;
+}
