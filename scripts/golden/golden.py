@@ -72,4 +72,4 @@ def write(script, name, notes=None, **lists):
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / name
     path.write_text(text)
-    print(f"{path.relative_to(OUT.parent.parent)}: {len(text)} bytes")
+    print(f"{path.name}: {len(text)} bytes")
