@@ -14,7 +14,7 @@ from golden import number, tensor_record, write
 
 NOTES = [
     "every tensor is f64; formula is Python as PyTorch runs it, statements separated by '; ', then loss.backward()",
-    "a[1:3] = b is narrow/slice + copy_ (or fill_ for a number); x *= y is mul_; x + y is add; "
+    "a[1:3] = b is narrow/slice + copy_ (or fill_ for a number); x + y is add; "
     "no_grad() and enable_grad() switch the mode until the other is called",
     "grads: one per input with requires_grad, null where it got none; values: tensors at the end, inputs only if changed",
     "error: the formula must fail: in its last statement (fails_in forward) or in loss.backward() (fails_in backward); "
