@@ -16,7 +16,7 @@ void td_log_set_hook(td_log_hook *hook, td_log_level most, void *cookie) {
     sink.cookie = cookie;
 }
 
-void td_log(td_log_level level, const char *origin, const char *format, ...) {
+void td_log_line(td_log_level level, const char *origin, const char *format, ...) {
     if (!sink.hook || level > sink.most) return;
     char text[1024];
     va_list args;

@@ -18,7 +18,7 @@ typedef void td_log_hook(td_log_level level, const char *origin, const char *tex
 /* Lines above `most` ("at most this chatty") are not even formatted. hook NULL: drop all (the default). */
 TD_API void td_log_set_hook(td_log_hook *hook, td_log_level most, void *cookie);
 
-TD_API void td_log(td_log_level level, const char *origin, const char *format, ...) TD_PRINTF(3, 4);
+TD_API void td_log_line(td_log_level level, const char *origin, const char *format, ...) TD_PRINTF(3, 4);
 
 TD_END_DECLS
 

@@ -113,11 +113,11 @@ static void keep_line(td_log_level level, const char *origin, const char *text, 
 
 START_TEST(the_log_goes_to_the_hook_up_to_its_level) {
     int level = -1;
-    td_log(TD_LOG_ERROR, "base", "dropped");
+    td_log_line(TD_LOG_ERROR, "base", "dropped");
     td_log_set_hook(keep_line, TD_LOG_WARN, &level);
-    td_log(TD_LOG_INFO, "base", "too chatty");
+    td_log_line(TD_LOG_INFO, "base", "too chatty");
     ck_assert_int_eq(level, -1);
-    td_log(TD_LOG_WARN, "base", "%d cores", 2);
+    td_log_line(TD_LOG_WARN, "base", "%d cores", 2);
     ck_assert_int_eq(level, TD_LOG_WARN);
     ck_assert_str_eq(last_line, "base: 2 cores");
     td_log_set_hook(NULL, TD_LOG_ERROR, NULL);
