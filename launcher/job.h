@@ -1,0 +1,66 @@
+/* What the launcher knows about its job: the options, the ranks and how each ended. */
+#ifndef TANDEM_LAUNCHER_JOB_H
+#define TANDEM_LAUNCHER_JOB_H
+
+#include "dist/control.h"
+#include "launcher/spawn.h"
+#include "launcher/tail.h"
+
+#include <sys/types.h>
+
+/* Exit statuses that are the launcher's own; 126, 127 and 128+signal are a shell's. */
+enum {
+    LAUNCHER_EXIT_LEFT_EARLY = 1, /* the culprit left with 0 while others needed it */
+    LAUNCHER_EXIT_STALLED = 124,
+    LAUNCHER_EXIT_OWN = 125, /* wrong usage, or the launcher's own failure */
+    LAUNCHER_EXIT_NOT_EXECUTABLE = 126,
+    LAUNCHER_EXIT_NOT_FOUND = 127,
+};
+
+typedef struct launcher_options {
+    int64_t ranks;
+    bool prefix;
+    const char *report;                     /* file, or NULL */
+    double shutdown_timeout, stall_timeout; /* seconds */
+    char **program;                         /* argv of the ranks, ends with NULL */
+} launcher_options;
+
+typedef enum launcher_life {
+    LAUNCHER_WAITING, /* not started yet */
+    LAUNCHER_ALIVE,
+    LAUNCHER_UNSTARTED, /* fork or exec failed; `error` and `stage` say why */
+    LAUNCHER_ENDED,     /* `wait_status` is how */
+} launcher_life;
+
+typedef struct launcher_rank {
+    launcher_life life;
+    pid_t pid;
+    int64_t started_ns, ended_ns; /* by the guardian's clock */
+    int wait_status;
+    int error, stage;                      /* errno and launcher_stage, of an unstarted one */
+    bool told_to_stop;                     /* ended after the others had been told to stop */
+    int lost;                              /* the rank that it reported as lost; -1 */
+    bool lost_to_silence;                  /* that one was alive, but never came */
+    char lost_in[TD_CONTROL_TEXT_MAX + 1]; /* in this call */
+    launcher_tail errors;                  /* the end of its standard error */
+} launcher_rank;
+
+/* Why the ranks were stopped before they left by themselves. */
+typedef enum launcher_stop {
+    LAUNCHER_STOP_NONE,
+    LAUNCHER_STOP_FAILURE, /* a rank failed */
+    LAUNCHER_STOP_SIGNAL,  /* the user's signal */
+    LAUNCHER_STOP_OUTPUT,  /* our standard output was closed by its reader */
+    LAUNCHER_STOP_OWN,     /* something of our own failed: `trouble` */
+} launcher_stop;
+
+typedef struct launcher_ending {
+    launcher_stop stop; /* the first reason */
+    int signal;         /* the user's first, whenever it came; 0 */
+    int64_t stop_ns;    /* when the ranks were told to stop; 0 */
+    bool killed;        /* not all did in time, and SIGKILL was sent */
+    int left_behind;    /* processes that ranks left and we stopped */
+    char trouble[512];  /* of LAUNCHER_STOP_OWN */
+} launcher_ending;
+
+#endif

@@ -1,0 +1,126 @@
+/*
+ * Before each write the descriptor is asked whether it would take bytes, and then given at most as many as a
+ * pipe promises to take (PIPE_BUF), so a blocking descriptor does not block us.
+ */
+#include "launcher/sink.h"
+
+#include "base/memory.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool launcher_buffer_add(launcher_buffer *b, const char *bytes, size_t n) {
+    if (b->begin == b->end) b->begin = b->end = 0;
+    if (b->capacity - b->end < n && b->begin >= n && b->begin > b->capacity / 2) {
+        memmove(b->data, b->data + b->begin, b->end - b->begin);
+        b->end -= b->begin;
+        b->begin = 0;
+    }
+    if (b->capacity - b->end < n) {
+        size_t wanted = b->capacity ? b->capacity : 4096;
+        while (wanted - b->end < n) wanted *= 2;
+        char *data = td_realloc(b->data, wanted, 1);
+        if (!data) return false;
+        b->data = data;
+        b->capacity = wanted;
+    }
+    memcpy(b->data + b->end, bytes, n);
+    b->end += n;
+    return true;
+}
+
+void launcher_buffer_free(launcher_buffer *buffer) {
+    td_free(buffer->data);
+    *buffer = (launcher_buffer){0};
+}
+
+void launcher_sink_open(launcher_sink *sink, int fd) {
+    struct stat st;
+    *sink = (launcher_sink){.fd = fd, .waker = -1};
+    sink->terminal = isatty(fd) == 1;
+    sink->regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+void launcher_sink_put(launcher_sink *sink, const char *bytes, size_t n) {
+    if (!sink->error) launcher_buffer_add(&sink->queue, bytes, n);
+}
+
+static void fail(launcher_sink *sink, int error) {
+    sink->error = error;
+    sink->queue.begin = sink->queue.end = 0;
+}
+
+static bool would_take(int fd) {
+    struct pollfd p = {fd, POLLOUT, 0};
+    return poll(&p, 1, 0) != 0; /* also when it has failed: then write says why */
+}
+
+static void on_writable(uv_poll_t *handle, int status, int events) {
+    launcher_sink *sink = handle->data;
+    (void)status, (void)events;
+    uv_poll_stop(handle);
+    sink->waiting = false;
+    launcher_sink_flush(sink);
+    sink->moved(sink, sink->cookie);
+}
+
+static void wait_until_writable(launcher_sink *sink) {
+    if (!sink->wake_made) {
+        struct epoll_event event = {.events = EPOLLOUT};
+        sink->waker = epoll_create1(EPOLL_CLOEXEC);
+        if (sink->waker < 0 || epoll_ctl(sink->waker, EPOLL_CTL_ADD, sink->fd, &event) != 0 ||
+            uv_poll_init(sink->loop, &sink->wake, sink->waker) != 0) {
+            fail(sink, errno);
+            return;
+        }
+        sink->wake.data = sink;
+        sink->wake_made = true;
+    }
+    uv_poll_start(&sink->wake, UV_READABLE, on_writable);
+    sink->waiting = true;
+}
+
+void launcher_sink_flush(launcher_sink *sink) {
+    if (!sink->loop || sink->waiting) return;
+    launcher_buffer *queue = &sink->queue;
+    while (queue->begin < queue->end) {
+        if (!sink->regular && !would_take(sink->fd)) {
+            wait_until_writable(sink);
+            return;
+        }
+        size_t n = queue->end - queue->begin;
+        if (!sink->regular && n > PIPE_BUF) n = PIPE_BUF;
+        ssize_t wrote = write(sink->fd, queue->data + queue->begin, n);
+        if (wrote >= 0)
+            queue->begin += (size_t)wrote;
+        else if (errno == EAGAIN)
+            wait_until_writable(sink); /* someone else has made it non-blocking */
+        else if (errno != EINTR)
+            fail(sink, errno);
+        if (sink->waiting) return;
+    }
+}
+
+void launcher_sink_start(launcher_sink *sink, uv_loop_t *loop, void (*moved)(launcher_sink *, void *),
+                         void *cookie) {
+    sink->loop = loop;
+    sink->moved = moved;
+    sink->cookie = cookie;
+    launcher_sink_flush(sink);
+}
+
+void launcher_sink_stop(launcher_sink *sink) {
+    if (sink->wake_made) uv_close((uv_handle_t *)&sink->wake, NULL);
+    sink->wake_made = sink->waiting = false;
+}
+
+void launcher_sink_free(launcher_sink *sink) {
+    if (sink->waker >= 0) close(sink->waker);
+    sink->waker = -1;
+    launcher_buffer_free(&sink->queue);
+}

@@ -1,0 +1,172 @@
+/*
+ * fork and exec of one rank. Between the two the child only makes system calls: nothing allocates, nothing
+ * takes a lock. Errors travel to the parent over a close-on-exec pipe, so that "no such file" is told apart
+ * from a program that leaves with 127.
+ */
+#include "launcher/spawn.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
+
+td_status launcher_own_path(char *path, size_t bytes) {
+    ssize_t n = readlink("/proc/self/exe", path, bytes - 1);
+    if (n < 0) return td_fail_errno(errno, "launcher", "cannot find my own program through /proc/self/exe");
+    path[n] = 0;
+    return TD_OK;
+}
+
+/* 0 when `path` is a file that we may execute, else the errno that exec would give. */
+static int try_executable(const char *path) {
+    struct stat st;
+    if (stat(path, &st) != 0) return errno;
+    if (S_ISDIR(st.st_mode)) return EISDIR;
+    return access(path, X_OK) == 0 ? 0 : errno;
+}
+
+/* Look along PATH; 0 and the path, or the most telling errno: EACCES when one was there but not executable.
+ */
+static int search_path(const char *name, char *path, size_t bytes) {
+    const char *folders = getenv("PATH");
+    int worst = ENOENT;
+    for (const char *at = folders ? folders : "/usr/local/bin:/usr/bin:/bin"; at;) {
+        size_t n = strcspn(at, ":");
+        int wrote =
+            n ? snprintf(path, bytes, "%.*s/%s", (int)n, at, name) : snprintf(path, bytes, "./%s", name);
+        if (wrote > 0 && (size_t)wrote < bytes) {
+            int error = try_executable(path);
+            if (error == 0) return 0;
+            if (error == EACCES) worst = EACCES;
+        }
+        at = at[n] == ':' ? at + n + 1 : NULL;
+    }
+    return worst;
+}
+
+td_status launcher_find_program(const char *name, char *path, size_t bytes, int *exit_code) {
+    int error;
+    if (strchr(name, '/')) {
+        error = try_executable(name);
+        if ((size_t)snprintf(path, bytes, "%s", name) >= bytes) error = ENAMETOOLONG;
+    } else {
+        error = *name ? search_path(name, path, bytes) : ENOENT;
+        if (error && strcmp(name, "tandem") == 0) return launcher_own_path(path, bytes);
+    }
+    if (error == 0) return TD_OK;
+    if (error == ENOENT || error == ENOTDIR) {
+        *exit_code = EXIT_NOT_FOUND;
+        if (strchr(name, '/')) return td_fail_errno(error, "launcher", "%s", name);
+        return td_fail(TD_ERR_SYSTEM, error, "launcher", "%s is in no folder of PATH", name);
+    }
+    *exit_code = EXIT_NOT_EXECUTABLE;
+    return td_fail_errno(error, "launcher", "%s cannot be executed", name);
+}
+
+/* --- descriptors --------------------------------------------------------------------------------------- */
+
+static bool close_span(unsigned first, unsigned last) {
+    if (first > last) return true;
+#ifdef SYS_close_range
+    return syscall(SYS_close_range, first, last, 0u) == 0;
+#else
+    return false;
+#endif
+}
+
+static bool is_kept(int fd, const int *keep, int n) {
+    for (int i = 0; i < n; i++)
+        if (keep[i] == fd) return true;
+    return false;
+}
+
+/* For kernels before 5.9: only what is open, never a walk up to the limit. */
+static void close_listed(const int *keep, int n) {
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir) return;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        int fd = atoi(entry->d_name);
+        if (fd > 2 && fd != dirfd(dir) && !is_kept(fd, keep, n)) close(fd);
+    }
+    closedir(dir);
+}
+
+void launcher_close_all_but(const int *keep, int n) {
+    unsigned first = 3;
+    for (;;) {
+        /* The lowest kept descriptor from `first` on ends a span. */
+        unsigned stop = UINT_MAX;
+        for (int i = 0; i < n; i++)
+            if (keep[i] >= 0 && (unsigned)keep[i] >= first && (unsigned)keep[i] < stop)
+                stop = (unsigned)keep[i];
+        if (stop > first && !close_span(first, stop == UINT_MAX ? UINT_MAX : stop - 1)) {
+            close_listed(keep, n);
+            return;
+        }
+        if (stop == UINT_MAX) return;
+        first = stop + 1;
+    }
+}
+
+/* --- in the child -------------------------------------------------------------------------------------- */
+
+static void reset_signals(const launcher_inherited *inherited) {
+    for (int sig = 1; sig < NSIG; sig++) {
+        if (sig == SIGKILL || sig == SIGSTOP) continue;
+        struct sigaction action = {.sa_handler = SIG_DFL};
+        if (sigismember(&inherited->ignored, sig) == 1) action.sa_handler = SIG_IGN;
+        sigaction(sig, &action, NULL); /* refused for the two that libc keeps for itself */
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* 0, or the errno of the step that failed. */
+static int set_up_child(const launcher_spawn *spawn, pid_t parent, int failures) {
+    setsid();
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return errno;
+    if (getppid() != parent) _exit(EXIT_NOT_EXECUTABLE); /* it died before we asked to die with it */
+    for (int fd = 0; fd < 3; fd++)
+        if (spawn->standard[fd] >= 0 && dup2(spawn->standard[fd], fd) < 0) return errno;
+
+    int keep[LAUNCHER_KEPT_MOST + 1];
+    int n = 0;
+    keep[n++] = failures;
+    for (int i = 0; i < LAUNCHER_KEPT_MOST && spawn->kept[i] >= 0; i++) {
+        keep[n++] = spawn->kept[i];
+        if (fcntl(spawn->kept[i], F_SETFD, 0) != 0) return errno;
+    }
+    launcher_close_all_but(keep, n);
+    if (setrlimit(RLIMIT_NOFILE, &spawn->inherited->files) != 0) return errno;
+    reset_signals(spawn->inherited);
+    return 0;
+}
+
+static _Noreturn void run_child(const launcher_spawn *spawn, pid_t parent, int rank, int failures) {
+    launcher_spawn_failure failure = {rank, LAUNCHER_STAGE_SETUP, set_up_child(spawn, parent, failures)};
+    if (failure.error == 0) {
+        execvpe(spawn->path, spawn->argv,
+                spawn->envp); /* not execve: a script without #! goes to the shell */
+        failure = (launcher_spawn_failure){rank, LAUNCHER_STAGE_EXEC, errno};
+    }
+    ssize_t wrote = write(failures, &failure, sizeof failure);
+    (void)wrote; /* a parent that is gone needs no reason */
+    _exit(failure.error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
+}
+
+pid_t launcher_spawn_rank(const launcher_spawn *spawn, int rank, int failures) {
+    pid_t parent = getpid();
+    pid_t child = fork();
+    if (child == 0) run_child(spawn, parent, rank, failures);
+    return child;
+}

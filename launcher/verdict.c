@@ -1,0 +1,70 @@
+/*
+ * The first rank that failed by itself is to blame, unless it said over the control channel that it lost
+ * another one: then that one is, and so on along the chain. Such a culprit may have left with 0 in the middle
+ * of a collective, or be alive and silent.
+ */
+#include "launcher/verdict.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+bool launcher_has_failed(const launcher_rank *rank) {
+    return rank->life == LAUNCHER_UNSTARTED || (rank->life == LAUNCHER_ENDED && rank->wait_status != 0);
+}
+
+int launcher_exit_code(const launcher_rank *rank) {
+    if (rank->life == LAUNCHER_UNSTARTED) {
+        if (rank->stage != LAUNCHER_STAGE_EXEC) return LAUNCHER_EXIT_OWN;
+        return rank->error == ENOENT || rank->error == ENOTDIR ? LAUNCHER_EXIT_NOT_FOUND
+                                                               : LAUNCHER_EXIT_NOT_EXECUTABLE;
+    }
+    if (WIFSIGNALED(rank->wait_status)) return 128 + WTERMSIG(rank->wait_status);
+    return WEXITSTATUS(rank->wait_status);
+}
+
+/* The first by time of those that failed without having been told to stop; -1 if there is none. */
+static int find_first_failure(const launcher_rank *ranks, int n) {
+    int first = -1;
+    for (int i = 0; i < n; i++) {
+        if (!launcher_has_failed(&ranks[i]) || ranks[i].told_to_stop) continue;
+        if (first < 0 || ranks[i].ended_ns < ranks[first].ended_ns) first = i;
+    }
+    return first;
+}
+
+/* From the first failure along what the ranks said to the one that nobody is behind; *said_by is who named
+ * it. Ranks that lost one another name nobody: then the first to fail it is. */
+static int follow_losses(const launcher_rank *ranks, int n, int first, int *said_by) {
+    int rank = first;
+    *said_by = -1;
+    for (int steps = 0; steps < n; steps++) {
+        int lost = ranks[rank].lost;
+        if (lost < 0 || lost >= n || lost == rank) return rank;
+        *said_by = rank;
+        rank = lost;
+    }
+    *said_by = -1;
+    return first;
+}
+
+/* The status for a culprit that another rank has named. */
+static int judge_named(const launcher_rank *culprit, const launcher_rank *said_by) {
+    bool was_alive = culprit->life == LAUNCHER_ALIVE || culprit->told_to_stop;
+    if (was_alive && said_by->lost_to_silence) return LAUNCHER_EXIT_STALLED;
+    int code = launcher_exit_code(culprit);
+    return code == 0 ? LAUNCHER_EXIT_LEFT_EARLY : code;
+}
+
+launcher_verdict launcher_judge(const launcher_rank *ranks, int n, const launcher_ending *ending) {
+    if (ending->stop == LAUNCHER_STOP_OWN) return (launcher_verdict){"error", LAUNCHER_EXIT_OWN, -1};
+    if (ending->stop == LAUNCHER_STOP_SIGNAL)
+        return (launcher_verdict){"interrupted", 128 + ending->signal, -1};
+    if (ending->stop == LAUNCHER_STOP_OUTPUT) return (launcher_verdict){"closed", 128 + SIGPIPE, -1};
+    int first = find_first_failure(ranks, n);
+    if (first < 0) return (launcher_verdict){"ok", 0, -1};
+    int said_by, culprit = follow_losses(ranks, n, first, &said_by);
+    int code =
+        said_by < 0 ? launcher_exit_code(&ranks[culprit]) : judge_named(&ranks[culprit], &ranks[said_by]);
+    return (launcher_verdict){"failed", code, culprit};
+}

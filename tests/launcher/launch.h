@@ -1,0 +1,59 @@
+/* Runs build/tandem as a user would, and looks at everything that comes out of it. Whatever a test starts
+ * carries a mark in its environment, by which processes that outlived their job are found. */
+#ifndef TANDEM_TESTS_LAUNCHER_LAUNCH_H
+#define TANDEM_TESTS_LAUNCHER_LAUNCH_H
+
+#include "support/check.h"
+
+#include <signal.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+
+typedef struct launch {
+    pid_t pid;
+    int in, out, err;      /* our ends; -1: closed */
+    char *output, *errors; /* all that was read, each with a zero after it */
+    size_t output_n, errors_n;
+    int status; /* wait status */
+    char mark[48];
+} launch;
+
+/* What is not ordinary about a start; zero is an ordinary one. */
+typedef struct launch_setup {
+    const char *const *environment; /* NAME=value to set, NAME to unset; ends with NULL */
+    const char *output_path;        /* standard output goes there instead of to us */
+    int ignored_signal, blocked_signal;
+    long file_size_limit; /* bytes; SIGXFSZ is then ignored */
+    bool closed_output;   /* started without descriptor 1 */
+} launch_setup;
+
+#define TANDEM TD_TEST_BUILD "/tandem"
+
+/* Start argv[0] ... NULL. */
+launch launch_start_with(launch_setup setup, const char *const *argv);
+/* Read until `text` has come on standard output. */
+void launch_expect(launch *l, const char *text);
+/* Close its input, read everything, and wait for its end; nothing of it may be left then. */
+void launch_finish(launch *l);
+/* The status that a shell would show. */
+int launch_code(const launch *l);
+/* How many processes with this launch's mark there are. */
+int launch_survivors(const launch *l);
+/* Wait up to 2 s until there is none. */
+void launch_expect_no_survivors(const launch *l);
+void launch_free(launch *l);
+
+/* `tandem run ARGS`, started; or run to its end. */
+#define START_WITH(setup, ...) launch_start_with(setup, (const char *[]){TANDEM, "run", __VA_ARGS__, NULL})
+#define START(...)             START_WITH((launch_setup){0}, __VA_ARGS__)
+#define RUN_WITH(l, setup, ...)                                                                              \
+    launch l = START_WITH(setup, __VA_ARGS__);                                                               \
+    launch_finish(&l)
+#define RUN(l, ...) RUN_WITH(l, (launch_setup){0}, __VA_ARGS__)
+
+#define ck_contains(text, part) ck_assert_msg(strstr(text, part), "there is no '%s' in:\n%s", part, text)
+#define ck_code(l, code)                                                                                     \
+    ck_assert_msg(launch_code(l) == (code), "status %d, not %d\n%s%s", launch_code(l), code, (l)->output,    \
+                  (l)->errors)
+
+#endif

@@ -1,0 +1,112 @@
+/*
+ * A rank that behaves as it is told: ranks RANK WHAT [RANK WHAT]... does each WHAT whose RANK is its own ("*"
+ * is every rank), in this order, and leaves with 0.
+ *
+ *     exit:N kill:N (a signal, to itself) hang ignore:N (a signal)
+ *     catch (the signals that stop a job: say "got" and the name, leave with 0)
+ *     say:TEXT complain:TEXT (standard output, error; a newline follows)
+ *     lines:N (lines that tell the rank and their number) sleep:MS
+ *     lost:R:CALL waited:R:CALL (control channel: R is gone; R never came)
+ *     daemon (a grandchild in a session of its own that ignores SIGTERM and holds both outputs)
+ *     wait (for the end of standard input)
+ */
+#include "dist/control.h"
+#include "dist/job_mark.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static void nap(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
+
+static void tell_launcher(td_control_kind kind, int rank, int value, const char *text) {
+    td_control_message message = {kind, rank, value, ""};
+    uint8_t frame[TD_CONTROL_FRAME_MAX];
+    snprintf(message.text, sizeof message.text, "%s", text);
+    size_t n = td_control_encode(&message, frame);
+    if (write(atoi(getenv(TD_ENV_CONTROL_FD)), frame, n) != (ssize_t)n) _exit(98);
+}
+
+static void report_loss(const char *argument, td_status why) {
+    char *call;
+    long rank = strtol(argument, &call, 10);
+    tell_launcher(TD_CONTROL_LOST, (int)rank, why, *call == ':' ? call + 1 : call);
+}
+
+static void make_daemon(void) {
+    int ready[2];
+    char byte;
+    if (pipe(ready) != 0) _exit(98);
+    if (fork() == 0) {
+        setsid();
+        if (fork() != 0) _exit(0);
+        signal(SIGTERM, SIG_IGN);
+        signal(SIGINT, SIG_IGN);
+        if (write(ready[1], "r", 1) != 1) _exit(98);
+        for (;;) pause();
+    }
+    if (read(ready[0], &byte, 1) != 1) _exit(98);
+}
+
+static void leave_cleanly(int sig) {
+    char text[32];
+    int n = snprintf(text, sizeof text, "got %s\n", sigabbrev_np(sig));
+    _exit(write(1, text, (size_t)n) == n ? 0 : 98);
+}
+
+static void print_lines(long count) {
+    for (long i = 0; i < count; i++)
+        printf("rank %s line %ld ............................\n", getenv("RANK"), i);
+}
+
+static void wait_for_end_of_input(void) {
+    char bytes[256];
+    while (read(0, bytes, sizeof bytes) > 0) continue;
+}
+
+static void act(const char *what) {
+    const char *colon = strchr(what, ':'), *argument = colon ? colon + 1 : "";
+    size_t n = colon ? (size_t)(colon - what) : strlen(what);
+    long number = atol(argument);
+#define IS(name) (n == strlen(name) && strncmp(what, name, n) == 0)
+    if (IS("exit"))
+        exit((int)number);
+    else if (IS("kill"))
+        kill(getpid(), (int)number);
+    else if (IS("hang"))
+        for (;;) pause();
+    else if (IS("ignore"))
+        signal((int)number, SIG_IGN);
+    else if (IS("catch"))
+        for (const int *s = (int[]){SIGINT, SIGTERM, SIGHUP, SIGQUIT, 0}; *s; s++) signal(*s, leave_cleanly);
+    else if (IS("say"))
+        puts(argument), fflush(stdout);
+    else if (IS("complain"))
+        fprintf(stderr, "%s\n", argument);
+    else if (IS("lines"))
+        print_lines(number);
+    else if (IS("sleep"))
+        nap(number);
+    else if (IS("lost"))
+        report_loss(argument, TD_ERR_PEER);
+    else if (IS("waited"))
+        report_loss(argument, TD_ERR_TIMEOUT);
+    else if (IS("daemon"))
+        make_daemon();
+    else if (IS("wait"))
+        wait_for_end_of_input();
+    else
+        _exit(97);
+#undef IS
+}
+
+int main(int argc, char **argv) {
+    const char *rank = getenv("RANK");
+    for (int i = 1; i + 1 < argc; i += 2)
+        if (strcmp(argv[i], "*") == 0 || strcmp(argv[i], rank) == 0) act(argv[i + 1]);
+    return 0;
+}

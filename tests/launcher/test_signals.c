@@ -1,0 +1,162 @@
+/* The user's signals, and violent ends. */
+#include "base/clock.h"
+#include "launch.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define RANKS TD_TEST_BUILD "/tests/ranks"
+
+static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+/* The ranks get that very signal, and the launcher dies of it: a shell's loop ends with Ctrl-C. */
+START_TEST(a_signal_reaches_the_ranks_and_ends_the_launcher) {
+    int signal = stop_signals[_i];
+    launch l = START("-n", "2", "--", RANKS, "*", "catch", "*", "say:up", "*", "hang");
+    launch_expect(&l, "up\nup\n");
+    kill(l.pid, signal);
+    launch_finish(&l);
+    ck_assert(WIFSIGNALED(l.status));
+    ck_assert_int_eq(WTERMSIG(l.status), signal);
+    char twice[32];
+    snprintf(twice, sizeof twice, "got %s\ngot %s\n", sigabbrev_np(signal), sigabbrev_np(signal));
+    ck_contains(l.output, twice);
+    ck_contains(l.errors, "tandem: stopped by SIG");
+    launch_free(&l);
+}
+END_TEST
+
+START_TEST(the_second_signal_kills_at_once) {
+    launch l = START("-n", "2", "--shutdown-timeout", "10m", "--", RANKS, "*", "ignore:2", "*", "ignore:15",
+                     "*", "say:up", "*", "hang");
+    launch_expect(&l, "up\nup\n");
+    kill(l.pid, SIGINT);
+    usleep(50000);
+    ck_assert_int_eq(waitpid(l.pid, &l.status, WNOHANG), 0); /* still in its grace */
+    kill(l.pid, SIGINT);
+    launch_finish(&l);
+    ck_assert_int_eq(launch_code(&l), 130);
+    ck_contains(l.errors, "ranks 0, 1 did not stop when told to, and had to be killed");
+    launch_free(&l);
+}
+END_TEST
+
+START_TEST(an_ignored_hangup_stays_ignored) {
+    launch l = START_WITH((launch_setup){.ignored_signal = SIGHUP}, "--", "sh", "-c",
+                          "grep SigIgn /proc/$$/status; echo up; cat");
+    launch_expect(&l, "up\n");
+    kill(l.pid, SIGHUP);
+    launch_finish(&l);
+    ck_code(&l, 0);
+    unsigned long long ignored = 0;
+    ck_assert_int_eq(sscanf(l.output, "SigIgn: %llx", &ignored), 1);
+    ck_assert_uint_eq(ignored, 1ull << (SIGHUP - 1)); /* for the rank too, and nothing else is */
+    launch_free(&l);
+}
+END_TEST
+
+START_TEST(ranks_start_with_clean_signals) {
+    RUN_WITH(l, (launch_setup){.blocked_signal = SIGTERM}, "--", "grep", "-E", "Sig(Blk|Ign)",
+             "/proc/self/status");
+    ck_assert_str_eq(l.output, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    launch_free(&l);
+}
+END_TEST
+
+/* With SIGCHLD ignored by whoever started us the kernel would throw exit statuses away. */
+START_TEST(an_ignored_sigchld_does_not_lose_the_status) {
+    RUN_WITH(l, (launch_setup){.ignored_signal = SIGCHLD}, "-n", "2", "--", RANKS, "1", "exit:7", "0",
+             "hang");
+    ck_code(&l, 7);
+    launch_free(&l);
+}
+END_TEST
+
+/* Two ranks that ignore everything, one with a daemon in a session of its own. */
+static launch start_stubborn_job(void) {
+    launch l = START("-n", "2", "--", RANKS, "*", "ignore:15", "*", "ignore:1", "0", "daemon", "*", "say:up",
+                     "*", "hang");
+    launch_expect(&l, "up\nup\n");
+    ck_assert_int_eq(launch_survivors(&l), 5); /* launcher, guardian, ranks, daemon */
+    return l;
+}
+
+START_TEST(a_killed_launcher_leaves_nothing) {
+    launch l = start_stubborn_job();
+    kill(l.pid, SIGKILL);
+    waitpid(l.pid, &l.status, 0);
+    launch_expect_no_survivors(&l);
+    launch_free(&l);
+}
+END_TEST
+
+/* The parent of the ranks: the child of the launcher. */
+static pid_t find_guardian(pid_t launcher) {
+    char path[64];
+    int pid = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)launcher, (int)launcher);
+    FILE *file = fopen(path, "r");
+    if (!file) return 0;
+    if (fscanf(file, "%d", &pid) != 1) pid = 0;
+    fclose(file);
+    return pid;
+}
+
+START_TEST(a_killed_guardian_takes_the_job_with_it) {
+    launch l = start_stubborn_job();
+    pid_t guardian = find_guardian(l.pid);
+    if (guardian > 0) {
+        kill(guardian, SIGKILL);
+        launch_finish(&l);
+        ck_code(&l, 125);
+        ck_contains(l.errors, "the guardian process was killed");
+    } else {
+        kill(l.pid, SIGKILL);
+    }
+    launch_free(&l);
+}
+END_TEST
+
+START_TEST(the_guardian_minds_nobody_elses_signals) {
+    launch l = START("--", "sh", "-c", "echo up; cat");
+    launch_expect(&l, "up\n");
+    pid_t guardian = find_guardian(l.pid);
+    for (int sig = 1; guardian > 0 && sig < 32; sig++)
+        if (sig != SIGKILL && sig != SIGSTOP) kill(guardian, sig);
+    ck_assert_int_eq(write(l.in, "still here\n", 11), 11);
+    launch_finish(&l);
+    ck_code(&l, 0);
+    ck_contains(l.output, "still here\n");
+    launch_free(&l);
+}
+END_TEST
+
+/* Deep and wide: every level in a session of its own. */
+START_TEST(a_tree_of_sessions_is_killed_whole) {
+    launch l = START(
+        "--", "sh", "-c",
+        "setsid sh -c 'setsid sh -c \"setsid sleep 60 & setsid sleep 60 & echo up; wait\" & wait' & wait");
+    launch_expect(&l, "up\n");
+    kill(l.pid, SIGKILL);
+    waitpid(l.pid, &l.status, 0);
+    launch_expect_no_survivors(&l);
+    launch_free(&l);
+}
+END_TEST
+
+Suite *make_suite(void) {
+    Suite *suite = suite_create("signals");
+    TCase *tcase = tcase_create("signals");
+    tcase_add_loop_test(tcase, a_signal_reaches_the_ranks_and_ends_the_launcher, 0, 4);
+    tcase_add_test(tcase, the_second_signal_kills_at_once);
+    tcase_add_test(tcase, an_ignored_hangup_stays_ignored);
+    tcase_add_test(tcase, ranks_start_with_clean_signals);
+    tcase_add_test(tcase, an_ignored_sigchld_does_not_lose_the_status);
+    tcase_add_test(tcase, a_killed_launcher_leaves_nothing);
+    tcase_add_test(tcase, a_killed_guardian_takes_the_job_with_it);
+    tcase_add_test(tcase, the_guardian_minds_nobody_elses_signals);
+    tcase_add_test(tcase, a_tree_of_sessions_is_killed_whole);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
