@@ -56,8 +56,8 @@ typedef struct td_backward_args {
 } td_backward_args;
 
 /* Add the gradients of `output` into the leaves it was computed from. A failure marks the scope too. As with
- * operations, NULL in a failed scope returns that scope's status. TD_ERR_STATE: nothing was recorded, the tape
- * has been used up, or a saved value was overwritten in place. */
+ * operations, NULL in a failed scope returns that scope's status. TD_ERR_STATE: nothing was recorded, the
+ * tape has been used up, or a saved value was overwritten in place. */
 TD_API td_status td_backward_call(td_backward_args args);
 
 /* td_grad(y, x, &g): the gradient of one output for `count` inputs, leaves or not, without touching any

@@ -1,7 +1,7 @@
 /*
- * The end of the tape: a leaf's gradient, and where it lives. A gradient slot is empty, local (this rank's own
- * sum) or reduced (the mean over the group's ranks); DDP gives it a home, a view of a bucket, and then every
- * contribution lands there: the first one stores, later ones add. Internal to model/.
+ * The end of the tape: a leaf's gradient, and where it lives. A gradient slot is empty, local (this rank's
+ * own sum) or reduced (the mean over the group's ranks); DDP gives it a home, a view of a bucket, and then
+ * every contribution lands there: the first one stores, later ones add. Internal to model/.
  */
 #ifndef TANDEM_MODEL_AUTOGRAD_LEAF_H
 #define TANDEM_MODEL_AUTOGRAD_LEAF_H
@@ -30,8 +30,8 @@ struct td_leaf {
 /* The leaf record of x, made at first use. NULL after recording the failure, and for what is no leaf. */
 td_leaf *td_leaf_of(td_tensor *x);
 
-/* Let x's gradient live in `home` (kept), of x's sizes and dtype; a gradient there is moves in. NULL takes the
- * home away and leaves the gradient where it is, as a tensor of its own. */
+/* Let x's gradient live in `home` (kept), of x's sizes and dtype; a gradient there is moves in. NULL takes
+ * the home away and leaves the gradient where it is, as a tensor of its own. */
 td_status td_leaf_set_home(td_tensor *x, td_tensor *home);
 
 td_grad_state td_leaf_state(const td_tensor *x);

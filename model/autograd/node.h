@@ -33,8 +33,8 @@ typedef struct td_saved {
     uint8_t index;
 } td_saved;
 
-/* From the gradients of the results (NULL where there is none) those of the arguments, one an edge: tensors of
- * the current scope, lent ones included, or NULL. An edge without node wants none. */
+/* From the gradients of the results (NULL where there is none) those of the arguments, one an edge: tensors
+ * of the current scope, lent ones included, or NULL. An edge without node wants none. */
 typedef td_status td_node_backward(td_node *node, td_tensor *const *grads, td_tensor **out);
 
 typedef struct td_node_type {
@@ -42,7 +42,7 @@ typedef struct td_node_type {
     td_node_backward *backward;
     void (*drop)(td_node *node); /* what the generic release does not know of; or NULL */
     uint32_t bytes;
-    uint16_t results, edges, saved; /* counts; edges 0: as many as td_node_new is told */
+    uint16_t results, edges, saved;          /* counts; edges 0: as many as td_node_new is told */
     uint32_t results_at, edges_at, saved_at; /* offsets in the block */
 } td_node_type;
 
@@ -55,8 +55,8 @@ struct td_node {
     uint64_t sequence; /* its place on the tape: later is larger; leaves are the largest */
     const td_node_type *type;
     td_edge *edges;
-    td_node *next;    /* in a list of nodes to be freed */
-    bool used_up;     /* backward has freed what was saved */
+    td_node *next; /* in a list of nodes to be freed */
+    bool used_up;  /* backward has freed what was saved */
 };
 
 static inline td_result_slot *td_node_results(td_node *node) {
@@ -94,11 +94,12 @@ void td_node_own(td_node *node, uint32_t index, td_tensor *x);
 
 /* Keep x (NULL is fine) for backward; `is_result` if it is the node's own result `index`. */
 td_status td_saved_put(td_saved *saved, td_tensor *x, bool is_result, uint32_t index);
-/* What was kept, in the current scope or lent: NULL if nothing was. `name` is for the message that it has been
- * modified. */
+/* What was kept, in the current scope or lent: NULL if nothing was. `name` is for the message that it has
+ * been modified. */
 td_status td_saved_get(td_node *node, int i, const char *name, td_tensor **x);
 
-/* After an in-place operation recorded as `node`: x, and the base it is a view of, come from it from now on. */
+/* After an in-place operation recorded as `node`: x, and the base it is a view of, come from it from now on.
+ */
 td_status td_autograd_rebase(td_tensor *x, td_node *node);
 /* A view's grad_fn follows writes to its base; brings it up to date. */
 td_status td_autograd_refresh(td_tensor *x);

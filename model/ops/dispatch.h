@@ -65,7 +65,9 @@ static inline bool td_call_begin(td_call *call, td_op op, td_form form, td_tenso
 }
 
 /* TD_ERR_ARG for an absent or an over-long list. */
-static inline bool td_ints_given(const td_ints *ints) { return ints->count >= 0 && ints->count <= TD_MAX_DIMS; }
+static inline bool td_ints_given(const td_ints *ints) {
+    return ints->count >= 0 && ints->count <= TD_MAX_DIMS;
+}
 static inline bool td_ints_valid(const td_ints *ints) { return ints->count <= TD_MAX_DIMS; }
 bool td_tensors_given(const td_tensors *tensors);
 

@@ -29,7 +29,8 @@ typedef struct td_kernel_row {
 
 /* A family's kernels, in a file that ends with
  * `const td_kernel_row cpu_reference_pointwise[] = {{TD_OP_ADD, add}, ..., TD_KERNELS_END};` */
-#define TD_KERNELS_END {TD_OP_COUNT, NULL}
+#define TD_KERNELS_END                                                                                       \
+    { TD_OP_COUNT, NULL }
 
 /* From fast to plain. */
 typedef enum td_kernel_level {
@@ -53,7 +54,8 @@ typedef struct td_kernel_plugin {
     void (*close)(void *state);
 } td_kernel_plugin;
 
-/* model/cpu/kernels.c: fill the context's slot, or only with reference kernels when TANDEM_KERNELS=reference. */
+/* model/cpu/kernels.c: fill the context's slot, or only with reference kernels when TANDEM_KERNELS=reference.
+ */
 td_status cpu_kernels_open(td_context *context);
 
 static inline td_kernels *td_kernels_of(td_context *context) { return context->slots[TD_SLOT_KERNELS]; }

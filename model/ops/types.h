@@ -39,8 +39,11 @@ static inline td_scalar td_scalar_real(double value) {
 
 /* td_num(2) is an integer, td_num(2.0) is real: td_pow(x, td_num(2)), .alpha = td_num(0.5). */
 #define td_num(number)                                                                                       \
-    _Generic((number), float: td_scalar_real, double: td_scalar_real, bool: td_scalar_bool,                 \
-             default: td_scalar_int)(number)
+    _Generic((number), float                                                                                 \
+             : td_scalar_real, double                                                                        \
+             : td_scalar_real, bool                                                                          \
+             : td_scalar_bool, default                                                                       \
+             : td_scalar_int)(number)
 
 static inline double td_scalar_to_real(td_scalar scalar) {
     return scalar.kind == TD_SCALAR_REAL ? scalar.value.real : (double)scalar.value.integer;
@@ -69,17 +72,19 @@ typedef struct td_tensors {
                   sizeof((td_tensor *const[]){__VA_ARGS__}) / sizeof(td_tensor *)})
 
 typedef enum td_memory_format {
-    TD_MEMORY_FORMAT_CONTIGUOUS,   /* row-major */
+    TD_MEMORY_FORMAT_CONTIGUOUS,    /* row-major */
     TD_MEMORY_FORMAT_CHANNELS_LAST, /* four dimensions N, C, H, W stored as N, H, W, C */
-    TD_MEMORY_FORMAT_PRESERVE      /* the argument's strides, where they leave no gaps */
+    TD_MEMORY_FORMAT_PRESERVE       /* the argument's strides, where they leave no gaps */
 } td_memory_format;
 
 typedef enum td_reduction { TD_REDUCTION_NONE, TD_REDUCTION_MEAN, TD_REDUCTION_SUM } td_reduction;
 
 /* What the macros of ops.h expand to: arguments over the row's defaults, then the call. */
-#define TD_INVOKE(name, ...)          TD_INVOKE_WITH_(name##_args, name##_call(td_arguments), __VA_ARGS__)
-#define TD_INVOKE_IN_PLACE(name, ...) TD_INVOKE_WITH_(name##_args, name##_call_in_place(td_arguments), __VA_ARGS__)
-#define TD_INVOKE_OUT(out, name, ...) TD_INVOKE_WITH_(name##_args, name##_call_out(out, td_arguments), __VA_ARGS__)
+#define TD_INVOKE(name, ...) TD_INVOKE_WITH_(name##_args, name##_call(td_arguments), __VA_ARGS__)
+#define TD_INVOKE_IN_PLACE(name, ...)                                                                        \
+    TD_INVOKE_WITH_(name##_args, name##_call_in_place(td_arguments), __VA_ARGS__)
+#define TD_INVOKE_OUT(out, name, ...)                                                                        \
+    TD_INVOKE_WITH_(name##_args, name##_call_out(out, td_arguments), __VA_ARGS__)
 #define TD_INVOKE_WITH_(type, call, ...)                                                                     \
     __extension__({                                                                                          \
         TD_INVOKE_QUIET_ type td_arguments = {__VA_ARGS__};                                                  \
@@ -87,12 +92,12 @@ typedef enum td_reduction { TD_REDUCTION_NONE, TD_REDUCTION_MEAN, TD_REDUCTION_S
     })
 #ifdef __clang__
 #define TD_INVOKE_QUIET_                                                                                     \
-    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Winitializer-overrides\"")        \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Winitializer-overrides\"")         \
         _Pragma("clang diagnostic ignored \"-Wmissing-field-initializers\"")
 #define TD_INVOKE_LOUD_ _Pragma("clang diagnostic pop")
 #else
 #define TD_INVOKE_QUIET_                                                                                     \
-    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Woverride-init\"")                    \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Woverride-init\"")                     \
         _Pragma("GCC diagnostic ignored \"-Wmissing-field-initializers\"")
 #define TD_INVOKE_LOUD_ _Pragma("GCC diagnostic pop")
 #endif

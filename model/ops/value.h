@@ -46,11 +46,11 @@ typedef struct td_value {
 typedef struct td_op_arg {
     const char *name;
     td_value_kind kind;
-    bool optional;     /* its type ends with `?`: may be absent */
-    bool has_default;  /* may be left out */
-    bool keyword_only; /* stands after the `*` */
+    bool optional;       /* its type ends with `?`: may be absent */
+    bool has_default;    /* may be left out */
+    bool keyword_only;   /* stands after the `*` */
     bool differentiable; /* its row has a gradient for it */
-    size_t offset;     /* in the operation's td_<op>_args */
+    size_t offset;       /* in the operation's td_<op>_args */
 } td_op_arg;
 
 enum td_op_effect {
@@ -85,9 +85,9 @@ TD_API const td_op_info *td_op_describe(td_op op);
 /* The operation of that C name, or TD_ERR_ARG with the nearest one. */
 TD_API td_status td_op_find(const char *name, td_op *op);
 
-/* Call an operation, or with TD_OP_INPLACE its in-place form: td_op_call(TD_OP_ADD, in, out). `in` has a value
- * for each argument in order, of its kind or absent; `out` receives its results, owned by the current scope.
- * Failures also mark the scope, as everywhere. TD_ERR_ARG: wrong kind, or absent without default. */
+/* Call an operation, or with TD_OP_INPLACE its in-place form: td_op_call(TD_OP_ADD, in, out). `in` has a
+ * value for each argument in order, of its kind or absent; `out` receives its results, owned by the current
+ * scope. Failures also mark the scope, as everywhere. TD_ERR_ARG: wrong kind, or absent without default. */
 TD_API td_status td_op_call(td_op op, const td_value *in, td_value *out);
 
 TD_END_DECLS

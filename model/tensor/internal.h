@@ -36,19 +36,19 @@ struct td_tensor {
     td_block block;
     atomic_uint refs;
     uint8_t ndim;
-    uint8_t dtype;             /* td_dtype */
-    bool contiguous;           /* row-major without gaps */
-    bool requires_grad;        /* a marked leaf */
-    bool made_without_grad;    /* a view made while grad mode was off */
-    uint8_t result_index;      /* which result of grad_fn */
-    uint32_t grad_fn_version;  /* of the storage when a view's grad_fn was made */
+    uint8_t dtype;            /* td_dtype */
+    bool contiguous;          /* row-major without gaps */
+    bool requires_grad;       /* a marked leaf */
+    bool made_without_grad;   /* a view made while grad mode was off */
+    uint8_t result_index;     /* which result of grad_fn */
+    uint32_t grad_fn_version; /* of the storage when a view's grad_fn was made */
     td_storage *storage;
     int64_t offset;
     int64_t count;
-    td_node *grad_fn;          /* what made it; NULL for a leaf */
-    td_leaf *leaf;             /* gradient and hooks of a leaf that has or wants them */
-    td_tensor *base;           /* what it is a view of; never itself a view */
-    td_scope *scope;           /* its owner, or NULL when kept */
+    td_node *grad_fn;           /* what made it; NULL for a leaf */
+    td_leaf *leaf;              /* gradient and hooks of a leaf that has or wants them */
+    td_tensor *base;            /* what it is a view of; never itself a view */
+    td_scope *scope;            /* its owner, or NULL when kept */
     td_tensor *previous, *next; /* in the scope's list */
     int64_t sizes[TD_MAX_DIMS];
     int64_t strides[TD_MAX_DIMS];
@@ -71,7 +71,8 @@ typedef struct td_scopes {
 
 /* Row-major strides for the layout's sizes. */
 void td_layout_set_contiguous(td_layout *layout);
-/* Strides of a dense permuted copy of `x` (channels_last stays so); contiguous where x has gaps or overlap. */
+/* Strides of a dense permuted copy of `x` (channels_last stays so); contiguous where x has gaps or overlap.
+ */
 void td_layout_set_like(td_layout *layout, const td_tensor *x);
 /* N, H, W, C order; four dimensions. */
 void td_layout_set_channels_last(td_layout *layout);

@@ -30,8 +30,8 @@ TD_API td_status td_scope_close(td_scope *scope);
 /* TD_OK, or what marked the scope: for loops that want to stop early. */
 TD_API td_status td_scope_status(const td_scope *scope);
 
-/* Hand x up: `scope`'s parent owns it from now on. Returns x, NULL for NULL. A value that `scope` does not own
- * (an argument passed through, a parameter) stays with its owner. */
+/* Hand x up: `scope`'s parent owns it from now on. Returns x, NULL for NULL. A value that `scope` does not
+ * own (an argument passed through, a parameter) stays with its owner. */
 TD_API td_tensor *td_scope_return(td_scope *scope, td_tensor *x);
 
 /* Take x out of its scope: *yours*, until td_release. Keeping a kept tensor adds a reference. */

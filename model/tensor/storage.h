@@ -1,7 +1,7 @@
 /*
  * Storages: the bytes behind tensors. Tensors' own storages come from their context's caching allocator,
- * 64-byte aligned and with 64 bytes of tail padding; memory of other origin (a shared arena, a mapped file) is
- * wrapped, with a callback that gives it back. Central object: td_storage, counted references; the tensors
+ * 64-byte aligned and with 64 bytes of tail padding; memory of other origin (a shared arena, a mapped file)
+ * is wrapped, with a callback that gives it back. Central object: td_storage, counted references; the tensors
  * over it hold one each. Reference counts are atomic: retain and release from any thread.
  */
 #ifndef TANDEM_MODEL_TENSOR_STORAGE_H
@@ -14,8 +14,8 @@ TD_BEGIN_DECLS
 /* Gives wrapped memory back, once, from the thread that drops the last reference. */
 typedef void td_storage_free(void *data, size_t bytes, void *cookie);
 
-/* Wrap `bytes` at `data`, *lent* until `give_back` is called (NULL: nobody needs to know). The address must be
- * a multiple of the element size of every tensor over it. *Yours*: one reference. TD_ERR_MEMORY. */
+/* Wrap `bytes` at `data`, *lent* until `give_back` is called (NULL: nobody needs to know). The address must
+ * be a multiple of the element size of every tensor over it. *Yours*: one reference. TD_ERR_MEMORY. */
 TD_API td_status td_storage_wrap(void *data, size_t bytes, td_storage_free *give_back, void *cookie,
                                  td_storage **storage);
 

@@ -1,10 +1,10 @@
 /*
  * Tensors: n-dimensional arrays of numbers, up to 8 dimensions, each a shaped view of a storage. Central
- * object: td_tensor. Its life: an operation (model/ops/ops.h) or td_tensor_from makes it and the current scope
- * owns it; the scope's close drops it unless it was handed up or kept (model/tensor/scope.h). Kept tensors
- * live until td_release. Tensors share storage when one is a view of the other; writes are seen by both.
- * The thread that has the tensor's context may call these functions; td_release of a kept tensor is legal
- * from any thread.
+ * object: td_tensor. Its life: an operation (model/ops/ops.h) or td_tensor_from makes it and the current
+ * scope owns it; the scope's close drops it unless it was handed up or kept (model/tensor/scope.h). Kept
+ * tensors live until td_release. Tensors share storage when one is a view of the other; writes are seen by
+ * both. The thread that has the tensor's context may call these functions; td_release of a kept tensor is
+ * legal from any thread.
  *
  * Sizes and strides are counted in elements. The functions that only look take no NULL; td_tensor_item and
  * the copies accept NULL, as the result of a failed operation, and then return the scope's status.

@@ -52,7 +52,8 @@ static bool check_args(const char *owner, const gen_arg *args, int count, gen_fa
 static bool check_effects(const gen_row *row, gen_fault *fault) {
     bool others = row->alias || row->write || row->random || row->sync;
     if (!row->pure && !others)
-        return gen_complain(fault, row->at, "%s: no effect; write pure, alias, write, random or sync", row->c_name);
+        return gen_complain(fault, row->at, "%s: no effect; write pure, alias, write, random or sync",
+                            row->c_name);
     if (row->pure && others) return gen_complain(fault, row->at, "%s: pure and an effect too", row->c_name);
     const char *target = row->alias ? row->alias : row->write;
     bool first = row->arg_count && row->args[0].type.kind == GEN_TENSOR && !row->args[0].type.optional;
@@ -99,9 +100,11 @@ static bool check_gradient(const gen_file *file, const gen_row *row, const gen_g
                            gen_fault *fault) {
     const gen_arg *arg = gen_find_arg(row, gradient->target);
     if (!arg || !is_tensor(arg->type))
-        return gen_complain(fault, gradient->at, "%s: %s is no tensor argument", row->c_name, gradient->target);
+        return gen_complain(fault, gradient->at, "%s: %s is no tensor argument", row->c_name,
+                            gradient->target);
     if (gen_find_gradient(row, gradient->target) != gradient)
-        return gen_complain(fault, gradient->at, "%s: a second gradient of %s", row->c_name, gradient->target);
+        return gen_complain(fault, gradient->at, "%s: a second gradient of %s", row->c_name,
+                            gradient->target);
     gen_type type;
     if (!gradient->value) return true;
     if (!gen_type_of(file, row, gradient->value, &type, fault)) return false;

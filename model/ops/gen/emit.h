@@ -2,9 +2,9 @@
 #ifndef TANDEM_MODEL_OPS_GEN_EMIT_H
 #define TANDEM_MODEL_OPS_GEN_EMIT_H
 
-#include <stdio.h>
-
 #include "model/ops/gen/types.h"
+
+#include <stdio.h>
 
 void emit_header(const gen_file *file, FILE *out); /* ops.h: public */
 void emit_parts(const gen_file *file, FILE *out);  /* parts.h: prototypes of what rows name */

@@ -1,4 +1,5 @@
-/* A row's node: its struct, its backward function made from the gradient expressions, and how it is filled. */
+/* A row's node: its struct, its backward function made from the gradient expressions, and how it is filled.
+ */
 #include "model/ops/gen/emit.h"
 #include "model/ops/gen/needs.h"
 
@@ -195,8 +196,8 @@ static void emit_expr(const writer *w, const gen_expr *expr, gen_type want) {
 /* --- the node -------------------------------------------------------------------------------------- */
 
 static void emit_struct(const gen_row *row, const gen_needs *needs, FILE *out) {
-    fprintf(out, "\ntypedef struct %s_node {\n    td_node node;\n    td_result_slot results[%d];\n", row->stem,
-            row->result_count);
+    fprintf(out, "\ntypedef struct %s_node {\n    td_node node;\n    td_result_slot results[%d];\n",
+            row->stem, row->result_count);
     if (!has_list(row)) fprintf(out, "    td_edge edges[%d];\n", emit_edge_count(row));
     if (needs->saved_count) fprintf(out, "    td_saved saved[%d];\n", needs->saved_count);
     for (int i = 0; i < needs->count; i++) {
@@ -249,8 +250,7 @@ static bool emit_drop(const gen_row *row, const gen_needs *needs, FILE *out) {
     for (int i = 0; i < needs->count; i++) {
         const gen_need *need = &needs->items[i];
         if (need->type.kind != GEN_LONGS) continue;
-        fprintf(out,
-                "\nstatic void %s_drop(td_node *node) { td_free(((%s_node *)node)->%s_%s.at); }\n",
+        fprintf(out, "\nstatic void %s_drop(td_node *node) { td_free(((%s_node *)node)->%s_%s.at); }\n",
                 row->stem, row->stem, need->name, need->fact->name);
         return true;
     }
@@ -264,10 +264,11 @@ void emit_node(const gen_file *file, const gen_row *row, FILE *out) {
     emit_struct(row, &needs, out);
     emit_backward(&w, &needs);
     bool drops = emit_drop(row, &needs, out);
-    fprintf(out,
-            "\nstatic const td_node_type %s_type = {\n    .name = \"%s\",\n    .backward = %s_backward,\n"
-            "    .bytes = sizeof(%s_node),\n    .results = %d,\n    .results_at = offsetof(%s_node, results),\n",
-            row->stem, row->c_name, row->stem, row->stem, row->result_count, row->stem);
+    fprintf(
+        out,
+        "\nstatic const td_node_type %s_type = {\n    .name = \"%s\",\n    .backward = %s_backward,\n"
+        "    .bytes = sizeof(%s_node),\n    .results = %d,\n    .results_at = offsetof(%s_node, results),\n",
+        row->stem, row->c_name, row->stem, row->stem, row->result_count, row->stem);
     if (!has_list(row))
         fprintf(out, "    .edges = %d,\n    .edges_at = offsetof(%s_node, edges),\n", emit_edge_count(row),
                 row->stem);
@@ -299,7 +300,8 @@ static void emit_save(const gen_row *row, const gen_need *need, FILE *out) {
         return;
     case GEN_NEED_VALUE:
         if (need->type.kind == GEN_PAIR)
-            fprintf(out, "    memcpy(node->%s, a->%s, sizeof node->%s);\n", need->name, need->name, need->name);
+            fprintf(out, "    memcpy(node->%s, a->%s, sizeof node->%s);\n", need->name, need->name,
+                    need->name);
         else
             fprintf(out, "    node->%s = a->%s;\n", need->name, need->name);
         return;
@@ -311,8 +313,8 @@ static void emit_save(const gen_row *row, const gen_need *need, FILE *out) {
 void emit_save_arguments(const gen_file *file, const gen_row *row, FILE *out) {
     gen_needs needs;
     gen_find_needs(file, row, &needs);
-    fprintf(out, "\nstatic td_status %s_save(td_call *call, const td_%s_args *a, unsigned need) {\n", row->stem,
-            row->stem);
+    fprintf(out, "\nstatic td_status %s_save(td_call *call, const td_%s_args *a, unsigned need) {\n",
+            row->stem, row->stem);
     if (has_list(row))
         fprintf(out, "    TD_TRY(td_call_node(call, &%s_type, (uint32_t)a->%s.count));\n", row->stem,
                 row->args[0].name);
@@ -327,8 +329,8 @@ void emit_save_arguments(const gen_file *file, const gen_row *row, FILE *out) {
         if (arg->type.kind == GEN_TENSORS)
             fprintf(out, "    TD_TRY(td_call_link_all(call, %d, &a->%s));\n", edge, arg->name);
         else
-            fprintf(out, "    if (need & %uu) TD_TRY(td_node_link(call->node, %d, a->%s));\n", 1u << edge, edge,
-                    arg->name);
+            fprintf(out, "    if (need & %uu) TD_TRY(td_node_link(call->node, %d, a->%s));\n", 1u << edge,
+                    edge, arg->name);
     }
     for (int i = 0; i < needs.count; i++) emit_save(row, &needs.items[i], out);
     fputs("    (void)need;\n    return TD_OK;\n}\n", out);
@@ -342,7 +344,8 @@ void emit_save_results(const gen_file *file, const gen_row *row, FILE *out) {
         if (need->kind != GEN_NEED_RESULT) continue;
         int index = gen_result_index(row, need->name);
         fprintf(out,
-                "    if (status >= 0 && (need & %uu))\n        status = td_saved_put(td_node_saved(call.node) + %d, "
+                "    if (status >= 0 && (need & %uu))\n        status = "
+                "td_saved_put(td_node_saved(call.node) + %d, "
                 "call.out[%d], true, %d);\n",
                 need->gradients, need->saved, index, index);
     }

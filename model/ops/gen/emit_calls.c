@@ -3,9 +3,10 @@
 
 #include <string.h>
 
-static const char opening[] = "/* GENERATED from model/ops/ops.def: what happens in a call of each operation. */\n"
-                              "#include \"base/memory.h\"\n#include \"model/ops/dispatch.h\"\n\n"
-                              "#include <string.h>\n";
+static const char opening[] =
+    "/* GENERATED from model/ops/ops.def: what happens in a call of each operation. */\n"
+    "#include \"base/memory.h\"\n#include \"model/ops/dispatch.h\"\n\n"
+    "#include <string.h>\n";
 
 static void emit_argument_checks(const gen_row *row, FILE *out) {
     for (int i = 0; i < row->arg_count; i++) {
@@ -25,7 +26,8 @@ static void emit_argument_checks(const gen_row *row, FILE *out) {
             snprintf(test, sizeof test, "!td_ints_valid(&a->%s)", name);
             required = true;
         }
-        if (*test && required) fprintf(out, "    if (%s) return td_call_missing(&call, \"%s\");\n", test, name);
+        if (*test && required)
+            fprintf(out, "    if (%s) return td_call_missing(&call, \"%s\");\n", test, name);
     }
 }
 
@@ -46,8 +48,8 @@ static void emit_need(const gen_row *row, FILE *out) {
         const gen_arg *arg = &row->args[i];
         if (!emit_is_tensor(arg->type) || gen_find_gradient(row, arg->name)->none) continue;
         fprintf(out, " | (unsigned)td_call_needs%s(%sa->%s) << %d",
-                arg->type.kind == GEN_TENSORS ? "_any" : "", arg->type.kind == GEN_TENSORS ? "&" : "", arg->name,
-                emit_edge_index(row, arg->name));
+                arg->type.kind == GEN_TENSORS ? "_any" : "", arg->type.kind == GEN_TENSORS ? "&" : "",
+                arg->name, emit_edge_index(row, arg->name));
     }
     fputs(";\n", out);
 }
@@ -57,7 +59,8 @@ static void emit_check_write(const gen_row *row, const char *layout, const char 
     fprintf(out, "td_call_check_write(&call, %s, a->%s, (td_tensor *const[]){", layout, row->args[0].name);
     int count = 0;
     for (int i = 0; i < row->arg_count; i++)
-        if (row->args[i].type.kind == GEN_TENSOR) fprintf(out, "%sa->%s", count++ ? ", " : "", row->args[i].name);
+        if (row->args[i].type.kind == GEN_TENSOR)
+            fprintf(out, "%sa->%s", count++ ? ", " : "", row->args[i].name);
     fprintf(out, "}, %d, %s)", count, need);
 }
 
@@ -66,10 +69,11 @@ static void emit_place(const gen_row *row, const char *need, FILE *out) {
         fputs("    td_status status = ", out);
         emit_check_write(row, "NULL", need, out);
     } else if (row->body == GEN_VIEW) {
-        fprintf(out, "    if (status >= 0) status = td_call_view(&call, a->%s, layouts, %s)", row->args[0].name,
-                row->no_grad ? "false" : "true");
+        fprintf(out, "    if (status >= 0) status = td_call_view(&call, a->%s, layouts, %s)",
+                row->args[0].name, row->no_grad ? "false" : "true");
     } else if (row->result_count == 1 && row->arg_count && row->args[0].type.kind == GEN_TENSOR) {
-        fputs("    if (status >= 0)\n        status = form == TD_FORM_NEW ? td_call_allocate(&call, layouts, 1)\n"
+        fputs("    if (status >= 0)\n        status = form == TD_FORM_NEW ? td_call_allocate(&call, layouts, "
+              "1)\n"
               "                                     : ",
               out);
         emit_check_write(row, "layouts", need, out);
@@ -87,8 +91,10 @@ static void emit_body(const gen_file *file, const gen_row *row, FILE *out) {
     if (records) fprintf(out, "    if (status >= 0 && need) status = %s_save(&call, a, need);\n", row->stem);
     if (row->body != GEN_VIEW) fputs("    if (status >= 0) status = td_call_kernel(&call, a);\n", out);
     if (records) emit_save_results(file, row, out);
-    fprintf(out, "    if (status < 0) return td_call_failed(&call, status);\n    return td_call_end(&call, %uu);\n",
-            records ? emit_differentiable(row) : 0u);
+    fprintf(
+        out,
+        "    if (status < 0) return td_call_failed(&call, status);\n    return td_call_end(&call, %uu);\n",
+        records ? emit_differentiable(row) : 0u);
 }
 
 static void emit_run(const gen_file *file, const gen_row *row, FILE *out) {
@@ -119,7 +125,8 @@ static void emit_typed(const gen_row *row, FILE *out) {
     } else {
         fprintf(out,
                 "\ntd_%s_result td_%s_call(td_%s_args args) {\n    td_tensor *out[%d] = {NULL};\n"
-                "    if (%s_run(&args, TD_FORM_NEW, out) < 0) return (td_%s_result){NULL};\n    return (td_%s_result){",
+                "    if (%s_run(&args, TD_FORM_NEW, out) < 0) return (td_%s_result){NULL};\n    return "
+                "(td_%s_result){",
                 s, s, s, row->result_count, s, s, s);
         for (int i = 0; i < row->result_count; i++) fprintf(out, "%sout[%d]", i ? ", " : "", i);
         fputs("};\n}\n", out);

@@ -17,7 +17,9 @@ void emit_docs(const gen_file *file, FILE *out) {
     for (int i = 0; i < file->row_count; i++) {
         const gen_row *row = &file->rows[i];
         if (row->section)
-            fprintf(out, "\n## %s\n\n| in C | signature | what | other forms | effects | gradient |\n|---|---|---|---|---|---|\n",
+            fprintf(out,
+                    "\n## %s\n\n| in C | signature | what | other forms | effects | gradient "
+                    "|\n|---|---|---|---|---|---|\n",
                     row->section);
         fprintf(out, "| `td_%s` | `%s` | %s |", row->c_name, row->signature, row->doc);
         emit_forms(row, out);

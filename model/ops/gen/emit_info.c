@@ -42,24 +42,28 @@ static void emit_args(const gen_row *row, FILE *out) {
 
 static void emit_row(const gen_row *row, FILE *out) {
     char upper[64];
-    fprintf(out,
-            "    [TD_OP_%s] = {\n        .name = \"%s\",\n        .doc = \"%s\",\n        .signature = \"%s\",\n"
-            "        .arg_count = %d,\n        .args = %s_args,\n        .result_count = %d,\n        .results = {",
-            emit_upper(row->c_name, upper, sizeof upper), row->c_name, row->doc, row->signature, row->arg_count,
-            row->stem, row->result_count);
+    fprintf(
+        out,
+        "    [TD_OP_%s] = {\n        .name = \"%s\",\n        .doc = \"%s\",\n        .signature = \"%s\",\n"
+        "        .arg_count = %d,\n        .args = %s_args,\n        .result_count = %d,\n        .results = "
+        "{",
+        emit_upper(row->c_name, upper, sizeof upper), row->c_name, row->doc, row->signature, row->arg_count,
+        row->stem, row->result_count);
     for (int i = 0; i < row->result_count; i++) fprintf(out, "%s\"%s\"", i ? ", " : "", row->results[i].name);
     fprintf(out, "},\n        .effects = 0%s%s%s%s,\n", row->alias ? " | TD_EFFECT_ALIAS" : "",
             row->write ? " | TD_EFFECT_WRITE" : "", row->random ? " | TD_EFFECT_RANDOM" : "",
             row->sync ? " | TD_EFFECT_SYNC" : "");
     fprintf(out,
-            "        .composite = %d,\n        .view = %d,\n        .in_place = %d,\n        .differentiable = %d,\n"
+            "        .composite = %d,\n        .view = %d,\n        .in_place = %d,\n        .differentiable "
+            "= %d,\n"
             "        .args_size = sizeof(td_%s_args),\n        .defaults = &%s_defaults,\n    },\n",
             row->body == GEN_COMPOSITE, row->body == GEN_VIEW, row->in_place,
             row->body == GEN_COMPOSITE || emit_records(row), row->stem, row->stem);
 }
 
 void emit_info(const gen_file *file, FILE *out) {
-    fputs("/* GENERATED from model/ops/ops.def: the operations as data. */\n#include \"model/ops/value.h\"\n", out);
+    fputs("/* GENERATED from model/ops/ops.def: the operations as data. */\n#include \"model/ops/value.h\"\n",
+          out);
     for (int i = 0; i < file->row_count; i++) emit_args(&file->rows[i], out);
     fputs("\nstatic const td_op_info rows[TD_OP_COUNT] = {\n", out);
     for (int i = 0; i < file->row_count; i++) emit_row(&file->rows[i], out);

@@ -39,10 +39,14 @@ static void emit_helper(const gen_helper *helper, FILE *out) {
 }
 
 void emit_parts(const gen_file *file, FILE *out) {
-    fputs("/*\n * GENERATED from model/ops/ops.def: what its rows name, to be written in model/ops. shape_ functions give\n"
-          " * each result's layout (offset 0), view_ functions the view's layout in its argument's storage; both only\n"
-          " * look, and fail with td_fail without the row's name, which is put before the text. composite_ functions\n"
-          " * call operations, in a scope of their own. gradient_ functions do so in a backward's scope; one that gives\n"
+    fputs("/*\n * GENERATED from model/ops/ops.def: what its rows name, to be written in model/ops. shape_ "
+          "functions give\n"
+          " * each result's layout (offset 0), view_ functions the view's layout in its argument's storage; "
+          "both only\n"
+          " * look, and fail with td_fail without the row's name, which is put before the text. composite_ "
+          "functions\n"
+          " * call operations, in a scope of their own. gradient_ functions do so in a backward's scope; one "
+          "that gives\n"
           " * several tensors fills out[0], out[1], ...\n */\n"
           "#ifndef TANDEM_MODEL_OPS_PARTS_H\n#define TANDEM_MODEL_OPS_PARTS_H\n\n"
           "#include \"model/ops/ops.h\"\n#include \"model/tensor/internal.h\"\n\n"

@@ -24,8 +24,8 @@ typedef struct gen_lexer {
     gen_place at;
 } gen_lexer;
 
-/* The next token; blanks and comments (from # to the line's end) are passed over. False with `fault` filled for
- * a character that begins nothing and for a text without end. */
+/* The next token; blanks and comments (from # to the line's end) are passed over. False with `fault` filled
+ * for a character that begins nothing and for a text without end. */
 bool gen_lex(gen_lexer *lexer, gen_token *token, gen_fault *fault);
 
 #endif

@@ -24,8 +24,11 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*emit)(const gen_file *, FILE *);
-    } kinds[] = {{"header", emit_header}, {"parts", emit_parts}, {"calls", emit_calls},
-                 {"info", emit_info},     {"docs", emit_docs}};
+    } kinds[] = {{"header", emit_header},
+                 {"parts", emit_parts},
+                 {"calls", emit_calls},
+                 {"info", emit_info},
+                 {"docs", emit_docs}};
     if (argc != 4) {
         fputs("usage: gen_ops OPS.DEF header|parts|calls|info|docs OUT\n", stderr);
         return 2;

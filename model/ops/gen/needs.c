@@ -1,9 +1,9 @@
 /* Walks the gradient expressions of a row and notes what they mention, once each. */
 #include "model/ops/gen/needs.h"
 
-#include <string.h>
-
 #include "model/ops/gen/emit.h"
+
+#include <string.h>
 
 static void note(gen_needs *needs, gen_need need) {
     for (int i = 0; i < needs->count; i++) {

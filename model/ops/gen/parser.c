@@ -5,10 +5,10 @@
  *   row       := NAME [ "." NAME ] arguments "->" results TEXT { clause }
  *   arguments := "(" [ argument { "," argument } ] ")"          argument := "*" | type NAME [ "=" preset ]
  *   results   := type | "(" type NAME { "," type NAME } ")"
- *   clause    := "pure" | "random" | "sync" | "in_place" | "no_grad" | "composite" | "alias" NAME | "write" NAME
- *              | "result" call | "view" call | "gradient" NAME "=" ( "zero" | "none" | sum )
- *   sum       := product { ("+" | "-") product }                product := unary { ("*" | "/") unary }
- *   unary     := "-" unary | NUMBER | NAME | call | "[" sums "]" | "(" sum ")"
+ *   clause    := "pure" | "random" | "sync" | "in_place" | "no_grad" | "composite" | "alias" NAME | "write"
+ * NAME | "result" call | "view" call | "gradient" NAME "=" ( "zero" | "none" | sum ) sum       := product {
+ * ("+" | "-") product }                product := unary { ("*" | "/") unary } unary     := "-" unary | NUMBER
+ * | NAME | call | "[" sums "]" | "(" sum ")"
  */
 #include "model/ops/gen/lexer.h"
 
@@ -24,8 +24,8 @@ struct gen_arena {
 
 typedef struct parser {
     gen_lexer lexer;
-    gen_token token;     /* the next one, not yet taken */
-    const char *end;     /* behind the last one taken */
+    gen_token token; /* the next one, not yet taken */
+    const char *end; /* behind the last one taken */
     gen_file *file;
     gen_fault *fault;
     int row_room, helper_room;
@@ -109,10 +109,14 @@ static const struct {
     const char *name;
     gen_kind kind;
 } type_names[] = {
-    {"Tensor", GEN_TENSOR},     {"Scalar", GEN_SCALAR},
-    {"int", GEN_INT},           {"float", GEN_FLOAT},
-    {"bool", GEN_BOOL},         {"ScalarType", GEN_DTYPE},
-    {"Reduction", GEN_REDUCTION}, {"MemoryFormat", GEN_MEMORY_FORMAT},
+    {"Tensor", GEN_TENSOR},
+    {"Scalar", GEN_SCALAR},
+    {"int", GEN_INT},
+    {"float", GEN_FLOAT},
+    {"bool", GEN_BOOL},
+    {"ScalarType", GEN_DTYPE},
+    {"Reduction", GEN_REDUCTION},
+    {"MemoryFormat", GEN_MEMORY_FORMAT},
 };
 
 const char *gen_kind_name(gen_kind kind) {

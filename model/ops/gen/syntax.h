@@ -79,10 +79,10 @@ typedef enum gen_body { GEN_NO_BODY, GEN_RESULT, GEN_VIEW, GEN_COMPOSITE, GEN_WR
 
 typedef struct gen_row {
     gen_place at;
-    const char *name;      /* as written: "max.dim" */
-    const char *c_name;    /* "max_dim"; a row `fill_` keeps its underscore */
-    const char *stem;      /* "max_dim"; "fill_in_place" for `fill_`: for struct and function names */
-    const char *section;   /* its heading, if it is the first row under one; else NULL */
+    const char *name;    /* as written: "max.dim" */
+    const char *c_name;  /* "max_dim"; a row `fill_` keeps its underscore */
+    const char *stem;    /* "max_dim"; "fill_in_place" for `fill_`: for struct and function names */
+    const char *section; /* its heading, if it is the first row under one; else NULL */
     const char *doc;
     const char *signature; /* the text of the signature */
     int arg_count;

@@ -26,7 +26,8 @@ int gen_grad_index(const gen_row *row, const char *name) {
 }
 
 static bool is_number(gen_type type) {
-    return type.kind == GEN_NUMBER || type.kind == GEN_INT || type.kind == GEN_FLOAT || type.kind == GEN_SCALAR;
+    return type.kind == GEN_NUMBER || type.kind == GEN_INT || type.kind == GEN_FLOAT ||
+           type.kind == GEN_SCALAR;
 }
 
 bool gen_type_fits(gen_type from, gen_type to) {
@@ -119,8 +120,8 @@ bool gen_resolve(const gen_file *file, const gen_row *row, const gen_expr *call,
         gen_type type;
         if (!gen_type_of(file, row, part, &type, fault)) return false;
         if (!gen_type_fits(type, callee->args[k].type))
-            return gen_complain(fault, part->at, "%s: '%s' wants %s for %s, not %s%s", row->c_name, call->name,
-                                gen_kind_name(callee->args[k].type.kind), callee->args[k].name,
+            return gen_complain(fault, part->at, "%s: '%s' wants %s for %s, not %s%s", row->c_name,
+                                call->name, gen_kind_name(callee->args[k].type.kind), callee->args[k].name,
                                 gen_kind_name(type.kind), type.optional ? "?" : "");
     }
     for (int k = 0; k < callee->arg_count; k++)

@@ -38,10 +38,11 @@ int gen_grad_index(const gen_row *row, const char *name);
 /* Can a value of type `from` be given to an argument of type `to`. */
 bool gen_type_fits(gen_type from, gen_type to);
 
-/* The row that `left sign right` stands for ("mul", "mul_scalar"), or NULL for plain numbers. *swap: the second
- * operand comes first. False when there is none. */
+/* The row that `left sign right` stands for ("mul", "mul_scalar"), or NULL for plain numbers. *swap: the
+ * second operand comes first. False when there is none. */
 bool gen_operator_row(char sign, gen_type left, gen_type right, const char **c_name, bool *swap);
 
-__attribute__((format(printf, 3, 4))) bool gen_complain(gen_fault *fault, gen_place at, const char *format, ...);
+__attribute__((format(printf, 3, 4))) bool gen_complain(gen_fault *fault, gen_place at, const char *format,
+                                                        ...);
 
 #endif
