@@ -43,8 +43,8 @@ void sampler_normalizer_init(sampler_normalizer *normalizer, double mean, double
 bool sampler_normalize_agrees(const sampler_normalizer *normalizer, const sampler_normalize_way *way);
 
 /* In files of their own, compiled for one instruction set. They divide by multiplying with a 48-bit
- * reciprocal in two steps, which gives a division's bits but for quotients that lie within 2^-48 of the
- * middle between two floats. */
+ * reciprocal in two steps, which gives a division's bits unless the quotient lies next to the middle between
+ * two floats (4 of 256,000 over a grid of means and deviations). */
 sampler_normalize sampler_normalize_avx2, sampler_normalize_avx512;
 
 #endif
