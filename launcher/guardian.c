@@ -12,13 +12,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,9 +32,14 @@ typedef struct guardian {
     int alive;
     int socket;
     int children; /* signalfd */
+    int deaths; /* an epoll of the ranks' pidfds, which keeps the order in which they died; -1: unknown order
+                 */
     int failures; /* read end; -1 once all ranks are programs */
+    bool told;    /* the ranks have been told to stop */
     bool killing; /* all must go: SIGKILL after every death until there are none */
     int remains;  /* last reported number of processes left behind; -1: not reported */
+    int *kept;    /* the descriptors that it needs: the above, and a pidfd per rank */
+    int kept_n;
 } guardian;
 
 /* --- the children of this process ------------------------------------------------------------------------
@@ -130,17 +138,38 @@ static void take_failures(guardian *g) {
     report(g, (guardian_event){.kind = GUARDIAN_RUNNING, .rank = -1});
 }
 
+static void report_exit(guardian *g, int rank, int status) {
+    guardian_event event = {
+        .kind = GUARDIAN_EXITED, .rank = rank, .pid = g->pids[rank], .value = status, .told = g->told};
+    g->pids[rank] = 0;
+    g->alive--;
+    report(g, event);
+}
+
+/* Ranks in the order of their deaths, which waitpid does not know: when two have failed before we came to
+ * look, it would name either first. */
+static void take_deaths_in_order(guardian *g) {
+    struct epoll_event died[64];
+    for (int n; g->deaths >= 0 && (n = epoll_wait(g->deaths, died, 64, 0)) > 0;) {
+        for (int i = 0; i < n; i++) {
+            int rank = died[i].data.u64 & INT_MAX, pidfd = (int)(died[i].data.u64 >> 32), status;
+            if (g->pids[rank] && waitpid(g->pids[rank], &status, 0) > 0) report_exit(g, rank, status);
+            epoll_ctl(g->deaths, EPOLL_CTL_DEL, pidfd,
+                      NULL); /* closing is not enough: a rank being born has a copy */
+            close(pidfd);
+        }
+    }
+}
+
 static void take_deaths(guardian *g) {
     struct signalfd_siginfo info;
-    while (read(g->children, &info, sizeof info) > 0) continue; /* they coalesce: only waitpid knows */
+    while (read(g->children, &info, sizeof info) > 0) continue; /* they coalesce: only waiting tells */
     if (g->failures >= 0) take_failures(g);                     /* why, before that */
+    take_deaths_in_order(g);
     int status;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
         int rank = rank_of(g, pid);
-        if (rank < 0) continue; /* left behind by a rank */
-        g->pids[rank] = 0;
-        g->alive--;
-        report(g, (guardian_event){.kind = GUARDIAN_EXITED, .rank = rank, .pid = pid, .value = status});
+        if (rank >= 0) report_exit(g, rank, status); /* else it was left behind by one */
     }
     if (g->killing) visit_children(kill_child, NULL);
     if (g->alive == 0) report_remains(g);
@@ -168,6 +197,8 @@ static bool take_orders(guardian *g) {
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && errno == EAGAIN) return true;
         if (got != (ssize_t)sizeof order) return false;
+        take_deaths(g); /* those were not told */
+        g->told = true;
         if (order.signal == SIGKILL) {
             g->killing = true;
             visit_children(kill_child, NULL);
@@ -179,6 +210,17 @@ static bool take_orders(guardian *g) {
 
 /* --- life ---------------------------------------------------------------------------------------------- */
 
+/* Without pidfds (before Linux 5.3) or memory for one, deaths that are seen together have no order. */
+static void note_order(guardian *g, int rank) {
+    int pidfd = (int)syscall(SYS_pidfd_open, g->pids[rank], 0);
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)pidfd << 32 | (unsigned)rank};
+    if (pidfd < 0) return;
+    if (epoll_ctl(g->deaths, EPOLL_CTL_ADD, pidfd, &event) != 0)
+        close(pidfd);
+    else
+        g->kept[g->kept_n++] = pidfd;
+}
+
 static void start_ranks(guardian *g) {
     int failures[2];
     if (pipe2(failures, O_CLOEXEC | O_NONBLOCK) != 0) {
@@ -186,7 +228,7 @@ static void start_ranks(guardian *g) {
                       .kind = GUARDIAN_UNSTARTED, .rank = 0, .value = errno, .stage = LAUNCHER_STAGE_FORK});
         return;
     }
-    g->failures = failures[0];
+    g->failures = g->kept[g->kept_n++] = failures[0];
     for (int rank = 0; rank < g->n; rank++) {
         pid_t pid = launcher_spawn_rank(&g->ranks[rank], rank, failures[1]);
         if (pid < 0) {
@@ -198,6 +240,7 @@ static void start_ranks(guardian *g) {
         }
         g->pids[rank] = pid;
         g->alive++;
+        note_order(g, rank);
         report(g, (guardian_event){.kind = GUARDIAN_STARTED, .rank = rank, .pid = pid});
     }
     close(failures[1]);
@@ -206,7 +249,7 @@ static void start_ranks(guardian *g) {
 /* Hold on to nothing of the launcher's: its output pipes must end when the ranks do, and its socket's end
  * must be seen here. */
 static void let_go(const guardian *g) {
-    launcher_close_all_but((int[]){g->socket, g->children, g->failures}, 3);
+    launcher_close_all_but(g->kept, g->kept_n);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = 0; fd < 3 && null >= 0; fd++) dup2(null, fd);
     if (null > 2) close(null);
@@ -219,7 +262,8 @@ static void set_up_signals(guardian *g) {
     signal(SIGCHLD, SIG_DFL);             /* ignored, exit statuses would be lost */
     sigemptyset(&deaths);
     sigaddset(&deaths, SIGCHLD);
-    g->children = signalfd(-1, &deaths, SFD_CLOEXEC | SFD_NONBLOCK);
+    g->children = g->kept[g->kept_n++] = signalfd(-1, &deaths, SFD_CLOEXEC | SFD_NONBLOCK);
+    g->deaths = g->kept[g->kept_n++] = epoll_create1(EPOLL_CLOEXEC);
 }
 
 static _Noreturn void guard(guardian *g) {
@@ -251,18 +295,22 @@ td_status launcher_guardian_start(const launcher_spawn *ranks, int n, pid_t *gua
                   .n = n,
                   .socket = ends[1],
                   .children = -1,
+                  .deaths = -1,
                   .failures = -1,
-                  .remains = -1,
-                  .pids = NULL};
+                  .remains = -1};
     g.pids = td_calloc((size_t)n, sizeof *g.pids);
-    pid_t pid = g.pids ? fork() : -1;
+    g.kept = td_calloc((size_t)n + 4, sizeof *g.kept);
+    if (g.kept) g.kept[g.kept_n++] = ends[1];
+    bool enough = g.pids && g.kept;
+    pid_t pid = enough ? fork() : -1;
     if (pid == 0) guard(&g);
     int error = errno;
     td_free(g.pids);
+    td_free(g.kept);
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);
-        return td_fail_errno(error, "launcher", "cannot start the guardian process");
+        return enough ? td_fail_errno(error, "launcher", "cannot start the guardian process") : TD_ERR_MEMORY;
     }
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     *guardian_pid = pid;

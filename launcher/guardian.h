@@ -24,6 +24,7 @@ typedef struct guardian_event {
     int pid;
     int value;
     int stage;
+    int told;      /* it had been sent an order before */
     int64_t at_ns; /* td_clock_ns when the guardian saw it */
 } guardian_event;
 

@@ -102,7 +102,6 @@ static void stop_ranks(job *j, launcher_stop reason, int signal) {
     if (j->state >= JOB_STOPPING) return;
     double grace = j->options->shutdown_timeout;
     j->ending.stop = reason;
-    j->ending.stop_ns = td_clock_ns();
     stop_within(j, signal, grace < 1e9 ? (uint64_t)(grace * 1e3) : (uint64_t)1000000000000);
 }
 
@@ -142,7 +141,7 @@ static void take_exit(job *j, const guardian_event *event) {
     launcher_rank *rank = &j->ranks[event->rank];
     if (rank->life == LAUNCHER_UNSTARTED) return; /* its end was that it could not begin */
     rank->ended_ns = event->at_ns;
-    rank->told_to_stop = j->ending.stop_ns && event->at_ns > j->ending.stop_ns;
+    rank->told_to_stop = event->told;
     rank->life = LAUNCHER_ENDED;
     rank->wait_status = event->value;
 }

@@ -57,7 +57,6 @@ typedef enum launcher_stop {
 typedef struct launcher_ending {
     launcher_stop stop; /* the first reason */
     int signal;         /* the user's first, whenever it came; 0 */
-    int64_t stop_ns;    /* when the ranks were told to stop; 0 */
     bool killed;        /* not all did in time, and SIGKILL was sent */
     int left_behind;    /* processes that ranks left and we stopped */
     char trouble[512];  /* of LAUNCHER_STOP_OWN */

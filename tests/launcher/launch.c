@@ -109,6 +109,17 @@ int launch_code(const launch *l) {
     return WIFSIGNALED(l->status) ? 128 + WTERMSIG(l->status) : WEXITSTATUS(l->status);
 }
 
+pid_t launch_guardian(const launch *l) {
+    char path[64];
+    int pid = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)l->pid, (int)l->pid);
+    FILE *file = fopen(path, "r");
+    if (!file) return 0;
+    if (fscanf(file, "%d", &pid) != 1) pid = 0;
+    fclose(file);
+    return pid;
+}
+
 static bool carries_mark(const char *pid, const char *mark) {
     char path[300];
     snprintf(path, sizeof path, "/proc/%s/environ", pid);

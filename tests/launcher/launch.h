@@ -37,6 +37,8 @@ void launch_expect(launch *l, const char *text);
 void launch_finish(launch *l);
 /* The status that a shell would show. */
 int launch_code(const launch *l);
+/* The parent of the ranks; 0 where the kernel does not list children. */
+pid_t launch_guardian(const launch *l);
 /* How many processes with this launch's mark there are. */
 int launch_survivors(const launch *l);
 /* Wait up to 2 s until there is none. */

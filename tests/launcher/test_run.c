@@ -65,10 +65,23 @@ START_TEST(the_first_failure_stops_the_others_and_gives_the_status) {
 }
 END_TEST
 
+/* The guardian sleeps while both fail, and must still know which was first: not the lower rank or pid. */
 START_TEST(of_two_failures_the_first_is_the_culprit) {
-    RUN(l, "-n", "4", "--", RANKS, "2", "exit:5", "0", "sleep:5", "0", "exit:6", "*", "hang");
+    launch l = START("-n", "4", "--", RANKS, "*", "say:up", "0", "wait", "0", "sleep:100", "0", "exit:6", "2",
+                     "sleep:150", "2", "exit:5", "*", "hang");
+    launch_expect(&l, "up\nup\nup\nup\n");
+    pid_t guardian = launch_guardian(&l);
+    if (guardian > 0) kill(guardian, SIGSTOP);
+    usleep(200000); /* rank 2 has failed */
+    close(l.in);
+    l.in = -1;
+    usleep(200000); /* so has rank 0 */
+    if (guardian > 0) kill(guardian, SIGCONT);
+    launch_finish(&l);
     ck_code(&l, 5);
     ck_contains(l.errors, "tandem: rank 2 (pid ");
+    ck_contains(l.errors, "  rank 0 (pid ");
+    ck_contains(l.errors, ") exited with 6, ");
     launch_free(&l);
 }
 END_TEST
@@ -82,8 +95,8 @@ START_TEST(a_rank_that_lost_the_culprit_is_a_victim) {
     launch_free(&l);
 
     /* The victim fails first. */
-    RUN(late, "-n", "2", "--", RANKS, "0", "lost:1:all_reduce", "0", "exit:1", "1", "ignore:15", "1",
-        "sleep:30", "1", "exit:7");
+    RUN(late, "-n", "2", "--", RANKS, "1", "ignore:15", "0", "sleep:150", "0", "lost:1:all_reduce", "0",
+        "exit:1", "1", "sleep:200", "1", "exit:7");
     ck_code(&late, 7);
     ck_contains(late.errors, "tandem: rank 1 (pid ");
     ck_contains(late.errors, "lost rank 1 in all_reduce and exited with 1");

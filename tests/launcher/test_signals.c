@@ -2,7 +2,6 @@
 #include "base/clock.h"
 #include "launch.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -91,21 +90,9 @@ START_TEST(a_killed_launcher_leaves_nothing) {
 }
 END_TEST
 
-/* The parent of the ranks: the child of the launcher. */
-static pid_t find_guardian(pid_t launcher) {
-    char path[64];
-    int pid = 0;
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)launcher, (int)launcher);
-    FILE *file = fopen(path, "r");
-    if (!file) return 0;
-    if (fscanf(file, "%d", &pid) != 1) pid = 0;
-    fclose(file);
-    return pid;
-}
-
 START_TEST(a_killed_guardian_takes_the_job_with_it) {
     launch l = start_stubborn_job();
-    pid_t guardian = find_guardian(l.pid);
+    pid_t guardian = launch_guardian(&l);
     if (guardian > 0) {
         kill(guardian, SIGKILL);
         launch_finish(&l);
@@ -121,7 +108,7 @@ END_TEST
 START_TEST(the_guardian_minds_nobody_elses_signals) {
     launch l = START("--", "sh", "-c", "echo up; cat");
     launch_expect(&l, "up\n");
-    pid_t guardian = find_guardian(l.pid);
+    pid_t guardian = launch_guardian(&l);
     for (int sig = 1; guardian > 0 && sig < 32; sig++)
         if (sig != SIGKILL && sig != SIGSTOP) kill(guardian, sig);
     ck_assert_int_eq(write(l.in, "still here\n", 11), 11);
