@@ -23,7 +23,7 @@ typedef enum td_control_kind {
                                 text = the call */
     TD_CONTROL_LEAVING = 4,  /* rank -> launcher: rank */
     TD_CONTROL_TERMINAL = 5, /* launcher -> rank: value = columns of the terminal behind the launcher's
-                                standard error, 0 when there is none */
+                                standard output and error, 0 unless both are one */
 } td_control_kind;
 
 #define TD_CONTROL_TEXT_MAX  240 /* characters of text kept */

@@ -46,10 +46,12 @@ int launcher_control_end(const launcher_control *control, int rank) {
     return control->channels[rank].ends[1];
 }
 
-/* Columns of the terminal behind our standard error; 0: none. */
+/* Columns of the terminal behind our standard output and error; 0 when one of them is something else, for a rank
+ * may draw on either. */
 static int terminal_columns(void) {
     struct winsize size;
-    return ioctl(2, TIOCGWINSZ, &size) == 0 ? (size.ws_col > 0 ? size.ws_col : 80) : 0;
+    if (!isatty(1) || ioctl(2, TIOCGWINSZ, &size) != 0) return 0;
+    return size.ws_col > 0 ? size.ws_col : 80;
 }
 
 static void tell_terminal(channel *c) {
