@@ -32,10 +32,10 @@ typedef struct td_kernel_row {
 #define TD_KERNELS_END                                                                                       \
     { TD_OP_COUNT, NULL }
 
-/* From fast to plain. */
+/* In the order in which they are asked. */
 typedef enum td_kernel_level {
+    TD_KERNEL_NATIVE,    /* our own for this processor (AVX2, AVX-512); declines what the next does better */
     TD_KERNEL_PLUGIN,    /* a library: oneDNN */
-    TD_KERNEL_NATIVE,    /* our own for this processor: AVX2, AVX-512 */
     TD_KERNEL_REFERENCE, /* plain C */
     TD_KERNEL_LEVELS
 } td_kernel_level;
@@ -43,6 +43,7 @@ typedef enum td_kernel_level {
 /* In the context's slot TD_SLOT_KERNELS, made by model/cpu when the context's first scope opens. */
 typedef struct td_kernels {
     td_kernel *chain[TD_OP_COUNT][TD_KERNEL_LEVELS + 1]; /* those there are, in order; ends with NULL */
+    struct cpu_state *cpu;                               /* model/cpu/internal.h */
     void *plugin_state;                                  /* the plug-in's: its cache of primitives */
     void (*plugin_close)(void *plugin_state);
 } td_kernels;

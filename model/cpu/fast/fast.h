@@ -1,0 +1,109 @@
+/*
+ * The inner loops that are compiled once per instruction set, as one table each, and the choice among them. A
+ * loop works on plain arrays on the calling thread; what may be given to it, and how work is split between
+ * threads, is decided by its caller in model/cpu/native. All loops but the products (matmul, winograd) give
+ * the same bits in every table.
+ */
+#ifndef TANDEM_MODEL_CPU_FAST_FAST_H
+#define TANDEM_MODEL_CPU_FAST_FAST_H
+
+#include "base/types.h"
+
+/* --- products -------------------------------------------------------------------------------------- */
+
+/* Row-major or not, by strides in elements: element (i, j) lies at data + i * row + j * col. */
+typedef struct cpu_matrix {
+    const float *data;
+    int64_t row, col;
+} cpu_matrix;
+
+/* c (rows x cols) = a (rows x depth) * b (depth x cols), plus bias[j] in column j where there is one. */
+typedef struct cpu_product {
+    int64_t rows, cols, depth;
+    cpu_matrix a, b, c;
+    const float *bias;
+} cpu_product;
+
+#define CPU_PRODUCT_SCRATCH ((size_t)192 * 1024) /* floats that matmul needs for packing */
+
+/* Pixels of channels that lie side by side (channels_last), with any other strides. */
+typedef struct cpu_image {
+    const float *data;
+    int64_t channels, height, width;
+    int64_t image_stride, row_stride, col_stride;
+} cpu_image;
+
+#define CPU_WINOGRAD_BLOCK 18 /* tiles worked on at a time */
+
+/* A 3x3 convolution of stride 1, cut into tiles of 2x2 outputs, counted image by image, row by row. */
+typedef struct cpu_winograd {
+    cpu_image input, output; /* winograd_weights reads both */
+    int64_t pad_rows, pad_cols;
+    int64_t tile_rows, tile_cols; /* per image */
+    int64_t c_padded, k_padded;   /* channels rounded up: of the input to vectors, of the output to two */
+    const float *weights;         /* transformed: [16][k_padded / cols][channels][cols], cols = two vectors */
+    const float *bias;            /* or NULL */
+} cpu_winograd;
+
+/* The rules of optimizer_kernels.h as rounded numbers. */
+typedef struct cpu_sgd_numbers {
+    float minus_lr, momentum, one_minus_dampening, weight_decay;
+    bool nesterov, first;
+} cpu_sgd_numbers;
+
+typedef struct cpu_adam_numbers {
+    float shrink; /* AdamW: 1 - lr * decay; else 1 */
+    float weight_decay, one_minus_beta1, beta1, beta2, one_minus_beta2, correction2_sqrt, eps,
+        minus_step_size;
+} cpu_adam_numbers;
+
+/* --- one table per instruction set ------------------------------------------------------------------- */
+
+typedef struct cpu_fast {
+    const char *name;
+    int lanes; /* floats in a vector */
+
+    /* scratch: CPU_PRODUCT_SCRATCH floats, 64-byte aligned. */
+    void (*matmul)(const cpu_product *p, float *scratch);
+
+    /* Tiles [begin, end). scratch: 16 * CPU_WINOGRAD_BLOCK * (c_padded + k_padded) floats. winograd_weights
+     * adds to sums, [16][channels][k_padded]. */
+    void (*winograd_forward)(const cpu_winograd *w, int64_t begin, int64_t end, float *scratch);
+    void (*winograd_weights)(const cpu_winograd *w, int64_t begin, int64_t end, float *scratch, float *sums);
+
+    /* Element by element; y may be x (or g) itself. */
+    void (*relu)(const float *x, float *y, int64_t count);
+    void (*threshold_backward)(const float *g, const float *x, float threshold, float *y, int64_t count);
+    void (*add)(const float *a, const float *b, float alpha, float *y, int64_t count);
+    void (*mul)(const float *a, const float *b, float *y, int64_t count);
+    void (*div)(const float *a, const float *b, float *y, int64_t count);
+    void (*add_scalar)(const float *x, float s, float *y, int64_t count);
+    void (*mul_scalar)(const float *x, float s, float *y, int64_t count);
+    void (*fill)(float *y, float value, int64_t count);
+    /* x times `scale` where kept, times 0 elsewhere. */
+    void (*drop)(const float *x, const uint8_t *kept, float scale, float *y, int64_t count);
+
+    /* The sum in f64, in 16 lanes that are added up in a fixed order. */
+    double (*sum)(const float *x, int64_t count);
+    /* sums[j] += x[i * stride + j], rows in order. */
+    void (*sum_rows)(const float *x, int64_t rows, int64_t stride, int64_t cols, double *sums);
+
+    /* The largest of `count` elements at x + offsets[i] + c, and which i (the first; of NaN the last), for
+     * each of `channels`. */
+    void (*pool)(const float *x, const int64_t *offsets, const uint8_t *positions, int64_t count,
+                 int64_t channels, float *y, uint8_t *choice);
+    /* y[c] = g[c * stride] where choice[c] is `position`, else 0. */
+    void (*unpool)(const float *g, int64_t stride, const uint8_t *choice, uint8_t position, int64_t channels,
+                   float *y);
+
+    void (*sgd)(float *param, const float *grad, float *buffer, int64_t count, const cpu_sgd_numbers *n);
+    void (*adam)(float *param, const float *grad, float *exp_avg, float *exp_avg_sq, int64_t count,
+                 const cpu_adam_numbers *n);
+} cpu_fast;
+
+extern const cpu_fast cpu_fast_base, cpu_fast_avx2, cpu_fast_avx512;
+
+/* The best table for this processor. */
+const cpu_fast *cpu_fast_choose(void);
+
+#endif

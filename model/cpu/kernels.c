@@ -1,0 +1,152 @@
+/*
+ * The table of kernels of one context: for each row our own fast kernel where there is one, then oneDNN's,
+ * then the plain one. oneDNN takes 1.7 ms to load, so its place is held by a kernel that loads the plug-in
+ * when a heavy operation first comes past it. TANDEM_KERNELS=reference leaves only the plain kernels, =native
+ * leaves out oneDNN.
+ */
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/plugin.h"
+#include "model/cpu/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const td_kernel_row *const reference_families[] = {
+    cpu_reference_pointwise, cpu_reference_unary,   cpu_reference_copy,   cpu_reference_reduce,
+    cpu_reference_matmul,    cpu_reference_softmax, cpu_reference_loss,   cpu_reference_conv,
+    cpu_reference_pool,      cpu_reference_index,   cpu_reference_random,
+};
+
+static const td_kernel_row *const native_families[] = {
+    cpu_native_pointwise, cpu_native_reduce,  cpu_native_matmul, cpu_native_conv,
+    cpu_native_pool,      cpu_native_dropout, cpu_native_copy,
+};
+
+/* The rows that oneDNN's plug-in may have kernels for, each with the kernel that stands in until it is
+ * loaded. */
+#define PLUGIN_ROWS(X)                                                                                       \
+    X(MM, mm)                                                                                                \
+    X(BMM, bmm)                                                                                              \
+    X(LINEAR, linear)                                                                                        \
+    X(CONV2D_FORWARD, conv2d_forward)                                                                        \
+    X(CONV2D_BACKWARD_INPUT, conv2d_backward_input)                                                          \
+    X(CONV2D_BACKWARD_WEIGHT, conv2d_backward_weight)
+
+static void append(td_kernels *kernels, td_op op, td_kernel *kernel) {
+    td_kernel **chain = kernels->chain[op];
+    while (*chain) chain++;
+    *chain = kernel;
+}
+
+static void append_families(td_kernels *kernels, const td_kernel_row *const *families, size_t count) {
+    for (size_t f = 0; f < count; f++)
+        for (const td_kernel_row *row = families[f]; row->kernel; row++)
+            append(kernels, row->op, row->kernel);
+}
+
+/* Holds the place of a plug-in that is not there. */
+static td_status not_here(td_context *context, const void *args, td_tensor *const *out) {
+    (void)context, (void)args, (void)out;
+    return TD_PENDING;
+}
+
+#define DECLARE(OP, name)                                                                                    \
+    static td_status load_for_##name(td_context *context, const void *args, td_tensor *const *out);
+PLUGIN_ROWS(DECLARE)
+#undef DECLARE
+
+static const td_kernel_row placeholders[] = {
+#define HOLD(OP, name) {TD_OP_##OP, load_for_##name},
+    PLUGIN_ROWS(HOLD)
+#undef HOLD
+        TD_KERNELS_END,
+};
+
+static td_kernel **find(td_kernels *kernels, td_op op, td_kernel *kernel) {
+    td_kernel **chain = kernels->chain[op];
+    while (*chain && *chain != kernel) chain++;
+    return *chain ? chain : NULL;
+}
+
+/* Put the plug-in's kernels, or ones that decline, in the placeholders' places. */
+static void load_plugin(td_context *context) {
+    td_kernels *kernels = td_kernels_of(context);
+    const void *table = NULL;
+    const td_error before = *td_error_last();
+    td_status status = td_plugin_load("onednn", &table);
+    const td_kernel_plugin *plugin = table;
+    if (status == TD_OK) status = plugin->open(context, &kernels->plugin_state);
+    if (status < 0) {
+        td_log_line(TD_LOG_DEBUG, "model", "computing without oneDNN: %s", td_error_last()->text);
+        td_error_restore(&before);
+    } else {
+        kernels->plugin_close = plugin->close;
+    }
+    for (const td_kernel_row *row = placeholders; row->kernel; row++) {
+        td_kernel **place = find(kernels, row->op, row->kernel), *kernel = not_here;
+        for (const td_kernel_row *offer = status < 0 ? NULL : plugin->kernels; offer && offer->kernel;
+             offer++)
+            if (offer->op == row->op) kernel = offer->kernel;
+        if (place) *place = kernel;
+    }
+    kernels->cpu->plugin_asked = true;
+}
+
+bool cpu_has_plugin(td_context *context) {
+    td_kernels *kernels = td_kernels_of(context);
+    if (!kernels->cpu->plugin_asked) load_plugin(context);
+    return kernels->plugin_close != NULL;
+}
+
+/* Load, then let the kernel that now has our place do the work. */
+#define DEFINE(OP, name)                                                                                     \
+    static td_status load_for_##name(td_context *context, const void *args, td_tensor *const *out) {         \
+        td_kernel **place = find(td_kernels_of(context), TD_OP_##OP, load_for_##name);                       \
+        load_plugin(context);                                                                                \
+        return (*place)(context, args, out);                                                                 \
+    }
+PLUGIN_ROWS(DEFINE)
+#undef DEFINE
+
+float *cpu_scratch(td_context *context, size_t floats) {
+    cpu_state *state = cpu_state_of(context);
+    if (floats > state->scratch_floats) {
+        float *grown = td_alloc_aligned(floats * sizeof *grown);
+        if (!grown) return NULL;
+        td_free(state->scratch);
+        state->scratch = grown;
+        state->scratch_floats = floats;
+    }
+    return state->scratch;
+}
+
+static void close_kernels(void *slot) {
+    td_kernels *kernels = slot;
+    if (kernels->plugin_close) kernels->plugin_close(kernels->plugin_state);
+    if (kernels->cpu) td_free(kernels->cpu->scratch);
+    td_free(kernels->cpu);
+    td_free(kernels);
+}
+
+td_status cpu_kernels_open(td_context *context) {
+    const char *wanted = getenv("TANDEM_KERNELS");
+    const bool plain = wanted && !strcmp(wanted, "reference"),
+               no_plugin = wanted && !strcmp(wanted, "native");
+    if (wanted && *wanted && !plain && !no_plugin && strcmp(wanted, "auto") != 0)
+        return td_fail(TD_ERR_ARG, 0, "model", "TANDEM_KERNELS=%s: it is reference, native or auto", wanted);
+    td_kernels *kernels = td_calloc(1, sizeof *kernels);
+    if (!kernels) return TD_ERR_MEMORY;
+    if (!(kernels->cpu = td_calloc(1, sizeof *kernels->cpu))) {
+        td_free(kernels);
+        return TD_ERR_MEMORY;
+    }
+    kernels->cpu->fast = cpu_fast_choose();
+    kernels->cpu->plugin_asked = plain || no_plugin;
+    if (!plain) append_families(kernels, native_families, sizeof native_families / sizeof *native_families);
+    if (!plain && !no_plugin) append_families(kernels, (const td_kernel_row *const[]){placeholders}, 1);
+    append_families(kernels, reference_families, sizeof reference_families / sizeof *reference_families);
+    context->slots[TD_SLOT_KERNELS] = kernels;
+    context->destroy[TD_SLOT_KERNELS] = close_kernels;
+    return TD_OK;
+}
