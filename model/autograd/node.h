@@ -40,7 +40,9 @@ typedef td_status td_node_backward(td_node *node, td_tensor *const *grads, td_te
 typedef struct td_node_type {
     const char *name; /* the row's */
     td_node_backward *backward;
-    void (*drop)(td_node *node); /* what the generic release does not know of; or NULL */
+    /* What the generic functions do not know of: used-up values, and the node's end. NULL: nothing. */
+    void (*use_up)(td_node *node);
+    void (*drop)(td_node *node);
     uint32_t bytes;
     uint16_t results, edges, saved;          /* counts; edges 0: as many as td_node_new is told */
     uint32_t results_at, edges_at, saved_at; /* offsets in the block */

@@ -11,7 +11,8 @@
 /* Each family's plain kernels (reference/) and our own fast ones (native/). */
 extern const td_kernel_row cpu_reference_reduce[], cpu_reference_matmul[], cpu_reference_softmax[],
     cpu_reference_loss[], cpu_reference_conv[], cpu_reference_pool[], cpu_reference_index[],
-    cpu_reference_random[], cpu_reference_pointwise[], cpu_reference_unary[], cpu_reference_copy[];
+    cpu_reference_random[], cpu_reference_pointwise[], cpu_reference_unary[], cpu_reference_compare[],
+    cpu_reference_copy[];
 extern const td_kernel_row cpu_native_pointwise[], cpu_native_reduce[], cpu_native_matmul[],
     cpu_native_conv[], cpu_native_pool[], cpu_native_dropout[], cpu_native_copy[];
 

@@ -13,9 +13,9 @@
 #include <string.h>
 
 static const td_kernel_row *const reference_families[] = {
-    cpu_reference_pointwise, cpu_reference_unary,   cpu_reference_copy,   cpu_reference_reduce,
-    cpu_reference_matmul,    cpu_reference_softmax, cpu_reference_loss,   cpu_reference_conv,
-    cpu_reference_pool,      cpu_reference_index,   cpu_reference_random,
+    cpu_reference_pointwise, cpu_reference_unary,  cpu_reference_compare, cpu_reference_copy,
+    cpu_reference_reduce,    cpu_reference_matmul, cpu_reference_softmax, cpu_reference_loss,
+    cpu_reference_conv,      cpu_reference_pool,   cpu_reference_index,   cpu_reference_random,
 };
 
 static const td_kernel_row *const native_families[] = {

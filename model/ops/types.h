@@ -38,12 +38,11 @@ static inline td_scalar td_scalar_real(double value) {
 }
 
 /* td_num(2) is an integer, td_num(2.0) is real: td_pow(x, td_num(2)), .alpha = td_num(0.5). */
+/* clang-format off */
 #define td_num(number)                                                                                       \
-    _Generic((number), float                                                                                 \
-             : td_scalar_real, double                                                                        \
-             : td_scalar_real, bool                                                                          \
-             : td_scalar_bool, default                                                                       \
-             : td_scalar_int)(number)
+    _Generic((number), float: td_scalar_real, double: td_scalar_real, bool: td_scalar_bool,                 \
+             default: td_scalar_int)(number)
+/* clang-format on */
 
 static inline double td_scalar_to_real(td_scalar scalar) {
     return scalar.kind == TD_SCALAR_REAL ? scalar.value.real : (double)scalar.value.integer;

@@ -3,6 +3,7 @@
 #define TANDEM_MODEL_TENSOR_INTERNAL_H
 
 #include "base/internal.h"
+#include "model/tensor/half.h"
 #include "model/tensor/pool.h"
 #include "model/tensor/scope.h"
 #include "model/tensor/storage.h"
@@ -20,8 +21,15 @@ struct td_storage {
     char *data;
     size_t bytes;
     td_storage_free *give_back; /* of wrapped memory */
-    void *cookie;
+    void *memory; /* wrapped: the callback's cookie. Else the block that holds the bytes, NULL for this one */
+    td_storage *host; /* where rehomed bytes lie; retained */
 };
+
+/* True when that was the last reference; a sole owner needs no atomic write to know. */
+static inline bool td_drop_reference(atomic_uint *refs) {
+    if (atomic_load_explicit(refs, memory_order_acquire) == 1) return true;
+    return atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
+}
 
 /* Where elements lie: what a shape or view function works out. */
 typedef struct td_layout {
@@ -64,6 +72,7 @@ struct td_scope {
 /* In the context's slot TD_SLOT_SCOPES. */
 typedef struct td_scopes {
     td_scope *current; /* the innermost open one, or NULL */
+    td_scope *spare;   /* closed ones, to be used again */
     td_pool *pool;     /* the context's allocator, also in its own slot */
 } td_scopes;
 

@@ -60,7 +60,7 @@ static td_status copy_f32(const td_tensor *from, td_tensor *to) {
     return TD_OK;
 }
 
-static td_status clone(td_context *context, const void *args, td_tensor *const *out) {
+static td_status clone_kernel(td_context *context, const void *args, td_tensor *const *out) {
     (void)context;
     const td_clone_args *a = args;
     return copy_f32(a->self, out[0]);
@@ -72,4 +72,4 @@ static td_status copy_(td_context *context, const void *args, td_tensor *const *
     return copy_f32(a->src, out[0]);
 }
 
-const td_kernel_row cpu_native_copy[] = {{TD_OP_CLONE, clone}, {TD_OP_COPY_, copy_}, TD_KERNELS_END};
+const td_kernel_row cpu_native_copy[] = {{TD_OP_CLONE, clone_kernel}, {TD_OP_COPY_, copy_}, TD_KERNELS_END};

@@ -130,7 +130,7 @@ static void emit_call(const writer *w, const gen_expr *expr) {
     } else if (callee.kind == GEN_CALLEE_ROW) {
         emit_row_call(w, expr, &callee);
     } else {
-        fprintf(w->out, "gradient_%s(", expr->name);
+        fprintf(w->out, "helper_%s(", expr->name);
         for (int i = 0; i < callee.arg_count; i++) {
             if (i) fputs(", ", w->out);
             emit_expr(w, callee.given[i], callee.args[i].type);

@@ -29,9 +29,9 @@ static void emit_layout_part(const gen_row *row, FILE *out) {
 
 static void emit_helper(const gen_helper *helper, FILE *out) {
     if (helper->type.kind == GEN_TENSORS)
-        fprintf(out, "td_status gradient_%s(", helper->name);
+        fprintf(out, "td_status helper_%s(", helper->name);
     else
-        fprintf(out, "%sgradient_%s(", emit_c_type(helper->type), helper->name);
+        fprintf(out, "%shelper_%s(", emit_c_type(helper->type), helper->name);
     for (int i = 0; i < helper->arg_count; i++)
         fprintf(out, "%s%s%s%s", i ? ", " : "", emit_c_type(helper->args[i].type), helper->args[i].name,
                 emit_c_suffix(helper->args[i].type));
@@ -45,7 +45,7 @@ void emit_parts(const gen_file *file, FILE *out) {
           "both only\n"
           " * look, and fail with td_fail without the row's name, which is put before the text. composite_ "
           "functions\n"
-          " * call operations, in a scope of their own. gradient_ functions do so in a backward's scope; one "
+          " * call operations, in a scope of their own. helper_ functions do so in a backward's scope; one "
           "that gives\n"
           " * several tensors fills out[0], out[1], ...\n */\n"
           "#ifndef TANDEM_MODEL_OPS_PARTS_H\n#define TANDEM_MODEL_OPS_PARTS_H\n\n"
