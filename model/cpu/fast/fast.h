@@ -8,6 +8,7 @@
 #define TANDEM_MODEL_CPU_FAST_FAST_H
 
 #include "base/types.h"
+#include "model/cpu/optimizer_kernels.h"
 
 /* --- products -------------------------------------------------------------------------------------- */
 
@@ -44,18 +45,6 @@ typedef struct cpu_winograd {
     const float *weights;         /* transformed: [16][k_padded / cols][channels][cols], cols = two vectors */
     const float *bias;            /* or NULL */
 } cpu_winograd;
-
-/* The rules of optimizer_kernels.h as rounded numbers. */
-typedef struct cpu_sgd_numbers {
-    float minus_lr, momentum, one_minus_dampening, weight_decay;
-    bool nesterov, first;
-} cpu_sgd_numbers;
-
-typedef struct cpu_adam_numbers {
-    float shrink; /* AdamW: 1 - lr * decay; else 1 */
-    float weight_decay, one_minus_beta1, beta1, beta2, one_minus_beta2, correction2_sqrt, eps,
-        minus_step_size;
-} cpu_adam_numbers;
 
 /* --- one table per instruction set ------------------------------------------------------------------- */
 

@@ -1,27 +1,26 @@
-/* Optimizer steps, each element read and written once. The order of operations is PyTorch's; nothing fuses.
- */
+/* Optimizer steps in f32, as model/cpu/reference/optimizer.inc has them, to the bit: multiply-adds are fused
+ * where they are written so. The flags are constants in each instance, so that the loops have no branches. */
 #include "model/cpu/fast/fast.h"
 #include "model/cpu/fast/loops.h"
 #include "model/cpu/fast/vec.h"
 
 #include <math.h>
 
-/* The flags are constants in each instance, so that the loop has no branches. */
-static inline __attribute__((always_inline)) void run_sgd(float *restrict param, const float *restrict grad,
-                                                          float *restrict buffer, int64_t count,
-                                                          const cpu_sgd_numbers *n, const bool decay,
-                                                          const bool nesterov, const bool first) {
-    const float minus_lr = n->minus_lr, momentum = n->momentum, weight_decay = n->weight_decay;
-    const float taken = n->one_minus_dampening;
+#define INSTANCE static inline __attribute__((always_inline)) void
+
+INSTANCE run_sgd(float *restrict param, const float *restrict grad, float *restrict buffer, int64_t count,
+                 const cpu_sgd_numbers *n, const bool decay, const bool nesterov, const bool first) {
+    const float minus_lr = (float)n->minus_lr, momentum = (float)n->momentum;
+    const float weight_decay = (float)n->weight_decay, taken = (float)n->one_minus_dampening;
     for (int64_t i = 0; i < count; i++) {
         float g = grad[i];
-        if (decay) g = g + weight_decay * param[i];
+        if (decay) g = __builtin_fmaf(param[i], weight_decay, g);
         if (buffer) {
-            float b = first ? g : buffer[i] * momentum + taken * g;
+            float b = first ? g : __builtin_fmaf(g, taken, buffer[i] * momentum);
             buffer[i] = b;
-            g = nesterov ? g + momentum * b : b;
+            g = nesterov ? __builtin_fmaf(b, momentum, g) : b;
         }
-        param[i] = param[i] + minus_lr * g;
+        param[i] = __builtin_fmaf(g, minus_lr, param[i]);
     }
 }
 
@@ -44,28 +43,32 @@ void ISA(sgd)(float *param, const float *grad, float *buffer, int64_t count, con
 }
 
 /* exp_avg moves towards the gradient as lerp does, whose formula depends on the weight's side of 1/2. */
-static inline __attribute__((always_inline)) void run_adam(float *restrict param, const float *restrict grad,
-                                                           float *restrict exp_avg,
-                                                           float *restrict exp_avg_sq, int64_t count,
-                                                           const cpu_adam_numbers *n, const bool near) {
-    const cpu_adam_numbers k = *n;
+INSTANCE run_adam(float *restrict param, const float *restrict grad, float *restrict exp_avg,
+                  float *restrict exp_avg_sq, int64_t count, const cpu_adam_numbers *n, const bool decay,
+                  const bool near) {
+    const float shrink = (float)n->shrink, weight_decay = (float)n->weight_decay, eps = (float)n->eps;
+    const float fresh1 = (float)n->one_minus_beta1, beta2 = (float)n->beta2;
+    const float fresh2 = (float)n->one_minus_beta2;
+    const float correction = (float)n->correction2_sqrt, minus_step = (float)n->minus_step_size;
     for (int64_t i = 0; i < count; i++) {
-        float p = param[i] * k.shrink;
-        float g = grad[i] + k.weight_decay * param[i];
+        float p = param[i] * shrink;
+        float g = decay ? __builtin_fmaf(p, weight_decay, grad[i]) : grad[i];
         float away = g - exp_avg[i];
-        float m = near ? exp_avg[i] + k.one_minus_beta1 * away : g - away * k.beta1;
-        float v = exp_avg_sq[i] * k.beta2 + k.one_minus_beta2 * g * g;
-        float denominator = sqrtf(v) / k.correction2_sqrt + k.eps;
+        float m = near ? __builtin_fmaf(fresh1, away, exp_avg[i]) : __builtin_fmaf(fresh1 - 1, away, g);
+        float v = __builtin_fmaf(fresh2 * g, g, exp_avg_sq[i] * beta2);
         exp_avg[i] = m;
         exp_avg_sq[i] = v;
-        param[i] = p + k.minus_step_size * m / denominator;
+        param[i] = p + minus_step * m / (sqrtf(v) / correction + eps);
     }
 }
 
 void ISA(adam)(float *param, const float *grad, float *exp_avg, float *exp_avg_sq, int64_t count,
                const cpu_adam_numbers *n) {
-    if (n->one_minus_beta1 < 0.5f)
-        run_adam(param, grad, exp_avg, exp_avg_sq, count, n, true);
+    const bool decay = n->weight_decay != 0;
+    if ((float)n->one_minus_beta1 >= 0.5f)
+        run_adam(param, grad, exp_avg, exp_avg_sq, count, n, decay, false);
+    else if (decay)
+        run_adam(param, grad, exp_avg, exp_avg_sq, count, n, true, true);
     else
-        run_adam(param, grad, exp_avg, exp_avg_sq, count, n, false);
+        run_adam(param, grad, exp_avg, exp_avg_sq, count, n, false, true);
 }
