@@ -68,11 +68,15 @@ static inline td_saved *td_node_saved(td_node *node) {
     return (td_saved *)((char *)node + node->type->saved_at);
 }
 
+typedef struct td_pass_hook_entry td_pass_hook_entry;
+
 /* In the context's slot TD_SLOT_AUTOGRAD. */
 typedef struct td_autograd {
     uint32_t no_grad;  /* depth of td_no_grad_begin */
     uint32_t pass;     /* number of the last backward pass */
     uint64_t sequence; /* of the last node */
+    uint32_t hook_count;
+    td_pass_hook_entry *hooks; /* pass_hook.h: the engine runs them and frees them */
 } td_autograd;
 
 static inline td_autograd *td_autograd_of(td_context *context) { return context->slots[TD_SLOT_AUTOGRAD]; }
