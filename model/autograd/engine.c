@@ -6,6 +6,7 @@
  */
 #include "base/memory.h"
 #include "model/autograd/leaf.h"
+#include "model/autograd/pass_hook.h"
 #include "model/ops/value.h"
 
 #include <string.h>
@@ -293,6 +294,7 @@ td_status td_backward_call(td_backward_args args) {
     pass p;
     td_status status = begin_pass("backward", args.output, args.retain_graph, args.create_graph, &p);
     if (status >= 0) status = run_pass(&p, args.output, args.grad);
+    if (status >= 0) status = td_pass_hooks_run(p.autograd);
     if (status < 0) td_scope_fail(status);
     return status;
 }

@@ -41,8 +41,7 @@ td_status td_pass_hooks_run(td_autograd *autograd) {
     return TD_OK;
 }
 
-void td_pass_hooks_free(td_autograd *autograd) {
-    td_free(autograd->hooks);
-    autograd->hooks = NULL;
-    autograd->hook_count = 0;
+void td_autograd_free(void *autograd) {
+    td_free(((td_autograd *)autograd)->hooks);
+    td_free(autograd);
 }

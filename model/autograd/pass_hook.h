@@ -15,8 +15,8 @@ typedef td_status td_pass_hook(void *cookie);
 td_status td_pass_hook_add(td_context *context, td_pass_hook *hook, void *cookie);
 void td_pass_hook_remove(td_context *context, td_pass_hook *hook, void *cookie);
 
-/* The engine's: run them all; free the list. */
+/* The engine's: run them all; and free a context's autograd state (a td_autograd) with them. */
 td_status td_pass_hooks_run(td_autograd *autograd);
-void td_pass_hooks_free(td_autograd *autograd);
+void td_autograd_free(void *autograd);
 
 #endif

@@ -5,7 +5,7 @@
 #include "model/tensor/scope.h"
 
 #include "base/memory.h"
-#include "model/autograd/node.h"
+#include "model/autograd/pass_hook.h"
 #include "model/ops/kernel.h"
 #include "model/tensor/internal.h"
 
@@ -69,7 +69,7 @@ static td_status fill_slots(td_context *context) {
     }
     if (!context->slots[TD_SLOT_AUTOGRAD]) {
         if (!(context->slots[TD_SLOT_AUTOGRAD] = td_calloc(1, sizeof(td_autograd)))) return TD_ERR_MEMORY;
-        context->destroy[TD_SLOT_AUTOGRAD] = td_free;
+        context->destroy[TD_SLOT_AUTOGRAD] = td_autograd_free;
     }
     if (!context->slots[TD_SLOT_KERNELS]) TD_TRY(cpu_kernels_open(context));
     td_scopes *scopes = td_calloc(1, sizeof *scopes);
