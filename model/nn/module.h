@@ -87,7 +87,8 @@ TD_API td_status td_module_state(const td_module *module, td_state_dict *dict);
 /* Copy values in, strictly (td_state_dict_copy). */
 TD_API td_status td_module_load_state(td_module *module, const td_state_dict *dict);
 
-TD_API int64_t td_module_parameter_count(const td_module *module); /* elements, a shared tensor once */
+/* Elements of all parameters, a shared tensor once. */
+TD_API td_status td_module_parameter_count(const td_module *module, int64_t *count);
 
 /* --- modes ------------------------------------------------------------------------------------------ */
 
