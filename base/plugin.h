@@ -17,6 +17,12 @@ typedef struct td_plugin {
     const void *table;    /* what it provides; the asker knows the type from the name */
 } td_plugin;
 
+/* A plug-in's one definition: `TD_PLUGIN_SYMBOL = {TD_BUILD_ID, "onednn", &table};`. The type has taken the
+ * symbol's name in C, hence the detour. */
+#define TD_PLUGIN_SYMBOL                                                                                     \
+    extern const td_plugin td_plugin_symbol __asm__("td_plugin");                                            \
+    TD_API const td_plugin td_plugin_symbol
+
 /* Load tandem-<name>.so once and give its table. TD_ERR_UNSUPPORTED with the reason when it is absent, does
  * not load or is of another build. */
 TD_API td_status td_plugin_load(const char *name, const void **table);

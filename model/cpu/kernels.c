@@ -69,6 +69,13 @@ static td_kernel **find(td_kernels *kernels, td_op op, td_kernel *kernel) {
     return *chain ? chain : NULL;
 }
 
+static td_kernel *offered(const td_kernel_plugin *plugin, td_op op) {
+    for (const td_kernel_row *const *family = plugin->families; *family; family++)
+        for (const td_kernel_row *row = *family; row->kernel; row++)
+            if (row->op == op) return row->kernel;
+    return not_here;
+}
+
 /* Put the plug-in's kernels, or ones that decline, in the placeholders' places. */
 static void load_plugin(td_context *context) {
     td_kernels *kernels = td_kernels_of(context);
@@ -84,11 +91,8 @@ static void load_plugin(td_context *context) {
         kernels->plugin_close = plugin->close;
     }
     for (const td_kernel_row *row = placeholders; row->kernel; row++) {
-        td_kernel **place = find(kernels, row->op, row->kernel), *kernel = not_here;
-        for (const td_kernel_row *offer = status < 0 ? NULL : plugin->kernels; offer && offer->kernel;
-             offer++)
-            if (offer->op == row->op) kernel = offer->kernel;
-        if (place) *place = kernel;
+        td_kernel **place = find(kernels, row->op, row->kernel);
+        if (place) *place = status < 0 ? not_here : offered(plugin, row->op);
     }
     kernels->cpu->plugin_asked = true;
 }

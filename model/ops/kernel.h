@@ -50,7 +50,7 @@ typedef struct td_kernels {
 
 /* What oneDNN's plug-in gives (td_plugin's table): its kernels, and its state for one context. */
 typedef struct td_kernel_plugin {
-    const td_kernel_row *kernels;
+    const td_kernel_row *const *families; /* ends with NULL */
     td_status (*open)(td_context *context, void **state);
     void (*close)(void *state);
 } td_kernel_plugin;

@@ -46,6 +46,17 @@ typedef struct cpu_winograd {
     const float *bias;            /* or NULL */
 } cpu_winograd;
 
+#define CPU_UNPOOL_CHANNELS 256
+#define CPU_DIRECT_TAPS     128
+
+/* A convolution with few taps (window positions times input channels) over padded copies of images. */
+typedef struct cpu_direct {
+    cpu_image output;
+    int64_t taps, offsets[CPU_DIRECT_TAPS]; /* where each tap lies, from an output's first */
+    int64_t step, row_step;      /* from an output's first tap to its neighbour's, right and below */
+    int64_t k_padded;            /* output channels rounded up to two vectors */
+    const float *weights, *bias; /* [taps][k_padded], [k_padded] */
+} cpu_direct;
 /* --- one table per instruction set ------------------------------------------------------------------- */
 
 typedef struct cpu_fast {
@@ -59,6 +70,11 @@ typedef struct cpu_fast {
      * adds to sums, [16][channels][k_padded]. */
     void (*winograd_forward)(const cpu_winograd *w, int64_t begin, int64_t end, float *scratch);
     void (*winograd_weights)(const cpu_winograd *w, int64_t begin, int64_t end, float *scratch, float *sums);
+
+    /* Image n, of which `image` is the padded copy. direct_weights adds to sums, [taps][k_padded]; scratch: a
+     * row of outputs of two vectors each. */
+    void (*direct_forward)(const cpu_direct *v, const float *image, int64_t n);
+    void (*direct_weights)(const cpu_direct *v, const float *image, int64_t n, float *sums, float *scratch);
 
     /* Element by element; y may be x (or g) itself. */
     void (*relu)(const float *x, float *y, int64_t count);
@@ -81,9 +97,10 @@ typedef struct cpu_fast {
      * each of `channels`. */
     void (*pool)(const float *x, const int64_t *offsets, const uint8_t *positions, int64_t count,
                  int64_t channels, float *y, uint8_t *choice);
-    /* y[c] = g[c * stride] where choice[c] is `position`, else 0. */
-    void (*unpool)(const float *g, int64_t stride, const uint8_t *choice, uint8_t position, int64_t channels,
-                   float *y);
+    /* For each window position i: at y + offsets[i] + c, g[c * stride] where choice[c] is positions[i], else
+     * 0. At most CPU_UNPOOL_CHANNELS channels. */
+    void (*unpool)(const float *g, int64_t stride, const uint8_t *choice, const int64_t *offsets,
+                   const uint8_t *positions, int64_t count, int64_t channels, float *y);
 
     void (*sgd)(float *param, const float *grad, float *buffer, int64_t count, const cpu_sgd_numbers *n);
     void (*adam)(float *param, const float *grad, float *exp_avg, float *exp_avg_sq, int64_t count,

@@ -36,11 +36,21 @@ void ISA(pool)(const float *x, const int64_t *offsets, const uint8_t *positions,
     }
 }
 
-void ISA(unpool)(const float *g, int64_t stride, const uint8_t *choice, uint8_t position, int64_t channels,
-                 float *y) {
-    if (stride == 1) {
-        for (int64_t c = 0; c < channels; c++) y[c] = choice[c] == position ? g[c] : 0;
-    } else {
-        for (int64_t c = 0; c < channels; c++) y[c] = choice[c] == position ? g[c * stride] : 0;
+void ISA(unpool)(const float *g, int64_t stride, const uint8_t *choice, const int64_t *offsets,
+                 const uint8_t *positions, int64_t count, int64_t channels, float *y) {
+    float gathered[CPU_UNPOOL_CHANNELS];
+    if (stride != 1) {
+        for (int64_t c = 0; c < channels; c++) gathered[c] = g[c * stride];
+        g = gathered;
     }
+    int64_t c = 0;
+    for (; c + LANES <= channels; c += LANES) {
+        bytes narrow;
+        memcpy(&narrow, choice + c, sizeof narrow);
+        const ivec chosen = __builtin_convertvector(narrow, ivec), gradient = (ivec)load(g + c);
+        for (int64_t i = 0; i < count; i++)
+            store(y + offsets[i] + c, (vec)(gradient & (chosen == positions[i] - (ivec){0})));
+    }
+    for (; c < channels; c++)
+        for (int64_t i = 0; i < count; i++) y[offsets[i] + c] = choice[c] == positions[i] ? g[c] : 0;
 }

@@ -4,13 +4,13 @@
  * weights' is summed per thread and then over the threads in order. It needs 2.25 times fewer products than
  * the direct way.
  */
+#include "model/cpu/native/conv.h"
+
 #include "base/parallel.h"
 #include "model/cpu/internal.h"
 
 /* B' d B and its kin in the order of fast/winograd.c: the weights' side of the transform. */
 static const float g_matrix[4][3] = {{1, 0, 0}, {0.5f, 0.5f, 0.5f}, {0.5f, -0.5f, 0.5f}, {0, 0, 1}};
-
-static int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
 /* Weights as [channel out][channel in][3][3] at any strides. Turned round, `flipped` reads the window
  * backwards and exchanges the channels. */
@@ -69,11 +69,6 @@ static void transform_panels(size_t begin, size_t end, int thread, void *cookie)
     }
 }
 
-static cpu_image image_of(const td_tensor *x) {
-    return (cpu_image){cpu_f32(x),    x->sizes[1],   x->sizes[2],  x->sizes[3],
-                       x->strides[0], x->strides[2], x->strides[3]};
-}
-
 static bool channels_adjoin(const td_tensor *x) {
     return x->dtype == TD_DTYPE_F32 && (x->strides[1] == 1 || x->sizes[1] == 1) && x->count > 0;
 }
@@ -89,14 +84,14 @@ static bool is_winograd(const td_tensor *x, const td_tensor *w, const td_tensor 
 static cpu_winograd describe(const cpu_fast *fast, const td_tensor *x, const td_tensor *y, int64_t pad_rows,
                              int64_t pad_cols) {
     return (cpu_winograd){
-        .input = image_of(x),
-        .output = image_of(y),
+        .input = cpu_image_of(x),
+        .output = cpu_image_of(y),
         .pad_rows = pad_rows,
         .pad_cols = pad_cols,
         .tile_rows = (y->sizes[2] + 1) / 2,
         .tile_cols = (y->sizes[3] + 1) / 2,
-        .c_padded = round_up(x->sizes[1], fast->lanes),
-        .k_padded = round_up(y->sizes[1], 2 * fast->lanes),
+        .c_padded = cpu_round_up(x->sizes[1], fast->lanes),
+        .k_padded = cpu_round_up(y->sizes[1], 2 * fast->lanes),
     };
 }
 
@@ -158,7 +153,7 @@ static td_status convolve(td_context *context, const td_tensor *x, taps t, const
 static td_status conv2d_forward(td_context *context, const void *args, td_tensor *const *out) {
     const td_conv2d_forward_args *a = args;
     if (!is_winograd(a->input, a->weight, out[0], a->stride, a->padding, a->dilation, a->groups))
-        return TD_PENDING;
+        return cpu_direct_forward(context, a, out[0]);
     if (a->bias && (a->bias->dtype != TD_DTYPE_F32 || a->bias->strides[0] != 1)) return TD_PENDING;
     return convolve(context, a->input, taps_of(a->weight), a->bias ? cpu_f32(a->bias) : NULL, out[0],
                     a->padding[0], a->padding[1]);
@@ -193,7 +188,7 @@ static td_status conv2d_backward_weight(td_context *context, const void *args, t
     const td_conv2d_backward_weight_args *a = args;
     td_tensor *dw = out[0];
     if (!is_winograd(a->input, dw, a->grad_output, a->stride, a->padding, a->dilation, a->groups))
-        return TD_PENDING;
+        return cpu_direct_weights(context, a, dw);
     const cpu_fast *fast = cpu_state_of(context)->fast;
     const cpu_winograd w = describe(fast, a->input, a->grad_output, a->padding[0], a->padding[1]);
     tiles_job job = job_of(fast, &w, a->grad_output);

@@ -80,9 +80,12 @@ static void unpool_window(const windows *p, int64_t n, int64_t y, int64_t x, con
                           const uint8_t *positions, int64_t count) {
     const float *g = cpu_f32(p->pooled) + place(p->pooled, n, y, x);
     const uint8_t *choice = (const uint8_t *)td_tensor_bytes(p->choice) + place(p->choice, n, y, x);
-    for (int64_t i = 0; i < count; i++)
-        p->fast->unpool(g, p->pooled->strides[1], choice, positions[i], p->image->sizes[1],
-                        cpu_f32(p->image) + offsets[i]);
+    for (int64_t c = 0; c < p->image->sizes[1]; c += CPU_UNPOOL_CHANNELS) {
+        const int64_t left = p->image->sizes[1] - c;
+        p->fast->unpool(g + c * p->pooled->strides[1], p->pooled->strides[1], choice + c, offsets, positions,
+                        count, left < CPU_UNPOOL_CHANNELS ? left : CPU_UNPOOL_CHANNELS,
+                        cpu_f32(p->image) + c);
+    }
 }
 
 static bool fits(const windows *p) {
