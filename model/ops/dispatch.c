@@ -61,10 +61,7 @@ bool td_call_needs_any(const td_tensors *tensors) {
 
 td_status td_call_save(td_call *call, int saved, td_tensor *x, bool overwritten) {
     if (!overwritten || !x) return td_saved_put(td_node_saved(call->node) + saved, x, false, 0);
-    /* The copy is no part of the tape: it stands for x as it was, whose gradient edge 0 has already. */
-    td_no_grad_begin();
     td_tensor *copy = td_clone(x);
-    td_no_grad_end();
     if (!copy) return td_error_last()->status;
     return td_saved_put(td_node_saved(call->node) + saved, copy, false, 0);
 }

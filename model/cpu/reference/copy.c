@@ -1,5 +1,4 @@
-/* Copies, casts and fills, and the scatter that as_strided's gradient is. */
-#include "base/memory.h"
+/* Copies, casts and fills. */
 #include "model/cpu/internal.h"
 #include "model/cpu/iter.h"
 
@@ -90,68 +89,11 @@ static td_status zero(td_context *context, const void *args, td_tensor *const *o
     return TD_OK;
 }
 
-/* --- as_strided_backward ------------------------------------------------------------------------------- */
-
-/* A stretch of memory that covers both the input and the view, in f64 for any floating dtype. */
-typedef struct memory_image {
-    int64_t first, extent;
-    double *at;
-} memory_image;
-
-static int64_t reach(const td_ints *sizes, const td_ints *strides) {
-    int64_t end = 0;
-    for (int d = 0; d < sizes->count; d++) end += (sizes->at[d] - 1) * strides->at[d];
-    return end;
-}
-
-/* Visits each element of a row-major tensor along with its place under `strides`. */
-static void walk(const td_ints *sizes, const td_ints *strides, int64_t offset, const td_tensor *rows,
-                 bool add, double *memory) {
-    td_dtype dtype = (td_dtype)rows->dtype;
-    int64_t index[TD_MAX_DIMS] = {0}, size = (int64_t)td_dtype_size(dtype), place = offset;
-    char *element = td_tensor_bytes(rows);
-    for (int64_t i = 0; i < rows->count; i++) {
-        double value = 0;
-        if (add) {
-            cpu_convert(dtype, element, 0, TD_DTYPE_F64, (char *)&value, 0, 1);
-            memory[place] += value;
-        } else {
-            cpu_convert(TD_DTYPE_F64, (const char *)&memory[place], 0, dtype, element, 0, 1);
-        }
-        for (int64_t d = sizes->count - 1; d >= 0; d--) {
-            place += strides->at[d];
-            element += rows->strides[d] * size;
-            if (++index[d] < sizes->at[d]) break;
-            place -= strides->at[d] * sizes->at[d];
-            element -= rows->strides[d] * sizes->at[d] * size;
-            index[d] = 0;
-        }
-    }
-}
-
-static td_status as_strided_backward(td_context *context, const void *args, td_tensor *const *out) {
-    (void)context;
-    const td_as_strided_backward_args *a = args;
-    int64_t view_offset = a->storage_offset == TD_NONE ? a->input_offset : a->storage_offset;
-    int64_t first = a->input_offset < view_offset ? a->input_offset : view_offset;
-    int64_t ends[2] = {a->input_offset + reach(&a->input_size, &a->input_stride),
-                       view_offset + reach(&a->size, &a->stride)};
-    int64_t extent = (ends[0] > ends[1] ? ends[0] : ends[1]) - first + 1;
-    if (extent < 1 || out[0]->count == 0) extent = 1;
-    double *memory = td_calloc((size_t)extent, sizeof *memory);
-    if (!memory) return TD_ERR_MEMORY;
-    if (a->grad_output->count) walk(&a->size, &a->stride, view_offset - first, a->grad_output, true, memory);
-    if (out[0]->count) walk(&a->input_size, &a->input_stride, a->input_offset - first, out[0], false, memory);
-    td_free(memory);
-    return TD_OK;
-}
-
 const td_kernel_row cpu_reference_copy[] = {
     {TD_OP_CLONE, clone_kernel},
     {TD_OP_CAST, cast},
     {TD_OP_COPY_, copy},
     {TD_OP_FILL_, fill},
     {TD_OP_ZERO_, zero},
-    {TD_OP_AS_STRIDED_BACKWARD, as_strided_backward},
     TD_KERNELS_END,
 };

@@ -62,6 +62,20 @@ td_tensor *helper_picked_gradient(td_tensor *grad, td_tensor *indices, td_ints s
     return td_scatter_add(td_zeros(sizes, .dtype = (td_dtype)grad->dtype), dim, indices, grad);
 }
 
+/* x in the front corner of zeros. */
+td_tensor *helper_padded(td_tensor *x, td_ints sizes) {
+    if (!x) return NULL;
+    td_tensor *whole = NULL, *corner = NULL;
+    for (int d = 0; d < sizes.count; d++) {
+        if (x->sizes[d] == sizes.at[d]) continue;
+        if (!whole) whole = corner = td_zeros(sizes, .dtype = (td_dtype)x->dtype);
+        corner = td_narrow(corner, d, 0, x->sizes[d]);
+    }
+    if (!whole) return x;
+    td_copy_(corner, x);
+    return td_alias(whole);
+}
+
 td_tensor *helper_permuted_back(td_tensor *grad, td_ints dims) {
     td_ints back = dims;
     for (int d = 0; d < dims.count; d++) {
@@ -116,6 +130,16 @@ static td_tensor *as_matrix(td_tensor *x) {
 td_tensor *helper_linear_weight_gradient(td_tensor *grad, td_tensor *input) {
     td_tensor *rows = as_matrix(grad);
     return rows ? td_mm(td_t(rows), as_matrix(input)) : NULL;
+}
+
+/* nll_loss, with the total weight that is known already. */
+td_tensor *helper_nll_loss_again(td_tensor *grad, td_tensor *target, td_tensor *weight, td_reduction reduction,
+                                 int64_t ignore_index, td_tensor *total_weight) {
+    if (reduction != TD_REDUCTION_MEAN)
+        return td_nll_loss(grad, target, .weight = weight, .reduction = reduction, .ignore_index = ignore_index);
+    return td_div(td_nll_loss(grad, target, .weight = weight, .reduction = TD_REDUCTION_SUM,
+                              .ignore_index = ignore_index),
+                  total_weight);
 }
 
 td_tensor *helper_image_sum(td_tensor *grad) { return td_sum(grad, TD_INTS(0, 2, 3)); }
