@@ -5,6 +5,7 @@
 #include "base/options.h"
 #include "config.h"
 #include "launcher/run.h"
+#include "tools/tools.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ typedef struct subcommand {
 static const subcommand subcommands[] = {
     // clang-format off
     {"run",     launcher_run_main,   "start N ranks of any program and look after them", true},
+    {"sampler", tandem_sampler_main, "show which samples each rank receives, step by step", false},
     // clang-format on
 };
 enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
