@@ -60,13 +60,31 @@ static void twist(td_generator *g) {
     g->next = 0;
 }
 
-uint32_t td_generator_random(td_generator *g) {
-    if (--g->left == 0) twist(g);
-    uint32_t y = g->state[g->next++];
+static uint32_t tempered(uint32_t y) {
     y ^= y >> 11;
     y ^= y << 7 & UINT32_C(0x9d2c5680);
     y ^= y << 15 & UINT32_C(0xefc60000);
     return y ^ y >> 18;
+}
+
+uint32_t td_generator_random(td_generator *g) {
+    if (--g->left == 0) twist(g);
+    return tempered(g->state[g->next++]);
+}
+
+void generator_random_words(td_generator *g, uint32_t *out, size_t count) {
+    while (count > 0) {
+        if (g->left == 1) {
+            twist(g);
+            g->left++; /* the word that td_generator_random would draw along with the twist is still there */
+        }
+        const size_t ready = g->left - 1, n = count < ready ? count : ready;
+        for (size_t i = 0; i < n; i++) out[i] = tempered(g->state[g->next + i]);
+        g->left -= (uint32_t)n;
+        g->next += (uint32_t)n;
+        out += n;
+        count -= n;
+    }
 }
 
 uint64_t td_generator_random64(td_generator *g) {

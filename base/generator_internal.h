@@ -15,4 +15,7 @@ struct td_generator {
     bool has_cached_normal;
 };
 
+/* The next `count` words at once. */
+void generator_random_words(td_generator *g, uint32_t *out, size_t count);
+
 #endif

@@ -32,8 +32,17 @@ void td_generator_uniform_f64(td_generator *g, double *out, size_t count, double
     }
 }
 
+/* uniform_f64(g) < p, with both sides times 2^53: whole numbers, exactly. */
 void td_generator_bernoulli(td_generator *g, uint8_t *out, size_t count, double p) {
-    for (size_t i = 0; i < count; i++) out[i] = uniform_f64(g) < p;
+    enum { AT_ONCE = 256 };
+    uint32_t words[2 * AT_ONCE];
+    const uint64_t limit = p > 0 ? (uint64_t)ceil((p < 1 ? p : 1) * 0x1p53) : 0;
+    for (size_t i = 0; i < count; i += AT_ONCE) {
+        const size_t n = count - i < AT_ONCE ? count - i : AT_ONCE;
+        generator_random_words(g, words, 2 * n);
+        for (size_t k = 0; k < n; k++)
+            out[i + k] = ((uint64_t)(words[2 * k] & 0x1fffff) << 32 | words[2 * k + 1]) < limit;
+    }
 }
 
 void td_generator_randint(td_generator *g, int64_t *out, size_t count, int64_t low, int64_t high) {
