@@ -63,6 +63,7 @@ static const td_node_type slices_type = {
     .use_up = slices_use_up,
     .drop = slices_drop,
     .bytes = sizeof(slices_node),
+    .known_bytes = offsetof(slices_node, write),
     .results = 1,
     .results_at = offsetof(slices_node, results),
 };

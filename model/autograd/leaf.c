@@ -18,6 +18,7 @@ const td_node_type td_leaf_type = {
     .name = "leaf",
     .drop = drop_leaf,
     .bytes = sizeof(td_leaf),
+    .known_bytes = offsetof(td_leaf, tensor),
     .results = 1,
     .results_at = offsetof(td_leaf, result),
 };
@@ -39,7 +40,7 @@ td_leaf *td_leaf_of(td_tensor *x) {
     leaf->node.sequence = UINT64_MAX;
     leaf->result.ndim = x->ndim;
     leaf->result.dtype = x->dtype;
-    memcpy(leaf->result.sizes, x->sizes, sizeof(int64_t) * x->ndim);
+    td_copy_sizes(leaf->result.sizes, x->sizes);
     leaf->tensor = x;
     x->leaf = leaf;
     return leaf;

@@ -11,13 +11,19 @@
 td_node *td_node_new(td_pool *pool, td_autograd *autograd, const td_node_type *type, uint32_t edge_count) {
     td_node *node = td_pool_take(pool, type->bytes);
     if (!node) return NULL;
-    memset((char *)node + sizeof node->block, 0, type->bytes - sizeof node->block);
     atomic_init(&node->refs, 1);
+    node->pass = node->pending = 0;
+    node->used_up = false;
     node->type = type;
     node->edge_count = edge_count;
     node->sequence = ++autograd->sequence;
+    for (int i = 0; i < type->results; i++) td_node_results(node)[i].grad = NULL;
+    for (int i = 0; i < type->saved; i++) td_node_saved(node)[i].tensor = NULL;
+    size_t known = type->known_bytes;
+    if (known) memset((char *)node + known, 0, type->bytes - known);
     if (type->edges || !edge_count) {
         node->edges = (td_edge *)((char *)node + type->edges_at);
+        for (int i = 0; i < type->edges; i++) node->edges[i].node = NULL;
     } else if (!(node->edges = td_calloc(edge_count, sizeof *node->edges))) {
         td_pool_give(node);
         return NULL;
@@ -80,16 +86,20 @@ td_status td_node_link(td_node *node, uint32_t i, td_tensor *x) {
     return TD_OK;
 }
 
-void td_node_own(td_node *node, uint32_t index, td_tensor *x) {
+void td_node_give(td_node *node, uint32_t index, td_tensor *x) {
     td_result_slot *slot = td_node_results(node) + index;
     slot->ndim = x->ndim;
     slot->dtype = x->dtype;
-    memcpy(slot->sizes, x->sizes, sizeof(int64_t) * x->ndim);
-    td_node_retain(node);
+    td_copy_sizes(slot->sizes, x->sizes);
     if (x->grad_fn) td_node_unref(x->grad_fn);
     x->grad_fn = node;
     x->result_index = (uint8_t)index;
     x->grad_fn_version = x->storage->version;
+}
+
+void td_node_own(td_node *node, uint32_t index, td_tensor *x) {
+    td_node_retain(node);
+    td_node_give(node, index, x);
 }
 
 /* --- saved tensors --------------------------------------------------------------------------------- */

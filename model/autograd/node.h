@@ -44,6 +44,7 @@ typedef struct td_node_type {
     void (*use_up)(td_node *node);
     void (*drop)(td_node *node);
     uint32_t bytes;
+    uint32_t known_bytes;                    /* from here on a new node is zeroed; 0: its maker fills it */
     uint16_t results, edges, saved;          /* counts; edges 0: as many as td_node_new is told */
     uint32_t results_at, edges_at, saved_at; /* offsets in the block */
 } td_node_type;
@@ -95,8 +96,9 @@ bool td_tensor_needs_grad(const td_tensor *x);
 
 /* Lead edge i to what made x, or to the leaf x. */
 td_status td_node_link(td_node *node, uint32_t i, td_tensor *x);
-/* Make x the node's result `index`. */
+/* Make x the node's result `index`: x holds a new reference to the node, or the caller's own. */
 void td_node_own(td_node *node, uint32_t index, td_tensor *x);
+void td_node_give(td_node *node, uint32_t index, td_tensor *x);
 
 /* Keep x (NULL is fine) for backward; `is_result` if it is the node's own result `index`. */
 td_status td_saved_put(td_saved *saved, td_tensor *x, bool is_result, uint32_t index);

@@ -71,7 +71,7 @@ static inline bool td_ints_given(const td_ints *ints) {
 static inline bool td_ints_valid(const td_ints *ints) { return ints->count <= TD_MAX_DIMS; }
 bool td_tensors_given(const td_tensors *tensors);
 
-static inline bool td_call_needs(const td_tensor *x) {
+__attribute__((always_inline)) static inline bool td_call_needs(const td_tensor *x) {
     return x && (x->requires_grad || x->grad_fn || (x->base && td_tensor_needs_grad(x)));
 }
 bool td_call_needs_any(const td_tensors *tensors);
@@ -121,10 +121,12 @@ td_status td_call_written(td_call *call);
 static inline td_status td_call_end(td_call *call, unsigned differentiable) {
     if (call->form == TD_FORM_NEW) {
         for (int i = 0; i < call->out_count; i++) {
-            if (call->node && (differentiable >> i & 1)) td_node_own(call->node, (uint32_t)i, call->out[i]);
+            if (call->node && i && (differentiable >> i & 1))
+                td_node_own(call->node, (uint32_t)i, call->out[i]);
             td_scope_own(call->scope, call->out[i]);
         }
-        if (call->node) td_node_unref(call->node);
+        /* The first result is always differentiable, and takes over the call's own reference. */
+        if (call->node) td_node_give(call->node, 0, call->out[0]);
         return TD_OK;
     }
     td_status status = td_call_written(call);

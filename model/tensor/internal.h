@@ -10,6 +10,7 @@
 #include "model/tensor/tensor.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 typedef struct td_node td_node; /* model/autograd/node.h */
 typedef struct td_leaf td_leaf; /* model/autograd/leaf.h */
@@ -76,6 +77,11 @@ typedef struct td_scopes {
     td_pool *pool;     /* the context's allocator, also in its own slot */
 } td_scopes;
 
+/* All eight places, used or not: a copy of fixed length is four instructions. */
+static inline void td_copy_sizes(int64_t *to, const int64_t *from) {
+    memcpy(to, from, sizeof(int64_t) * TD_MAX_DIMS);
+}
+
 /* --- layout.c -------------------------------------------------------------------------------------- */
 
 /* Row-major strides for the layout's sizes. */
@@ -85,10 +91,21 @@ void td_layout_set_contiguous(td_layout *layout);
 void td_layout_set_like(td_layout *layout, const td_tensor *x);
 /* N, H, W, C order; four dimensions. */
 void td_layout_set_channels_last(td_layout *layout);
-void td_layout_of(const td_tensor *x, td_layout *layout);
+static inline void td_layout_of(const td_tensor *x, td_layout *layout) {
+    layout->ndim = x->ndim;
+    layout->dtype = (td_dtype)x->dtype;
+    layout->offset = x->offset;
+    td_copy_sizes(layout->sizes, x->sizes);
+    td_copy_sizes(layout->strides, x->strides);
+}
 /* The product of the sizes; false on overflow. */
 bool td_layout_count(const td_layout *layout, int64_t *count);
-bool td_layout_same_sizes(const td_tensor *a, const td_tensor *b);
+static inline bool td_layout_same_sizes(const td_tensor *a, const td_tensor *b) {
+    if (a->ndim != b->ndim) return false;
+    for (int d = 0; d < a->ndim; d++)
+        if (a->sizes[d] != b->sizes[d]) return false;
+    return true;
+}
 /* Without gaps or overlap, in some order of the dimensions. */
 bool td_tensor_is_dense(const td_tensor *x);
 /* Could two different indices name one element. */
@@ -106,8 +123,17 @@ td_tensor *td_tensor_new_over(td_pool *pool, const td_layout *layout, td_storage
 td_tensor *td_tensor_retain(td_tensor *x);
 void td_tensor_unref(td_tensor *x);
 
+/* td_dtype_size for a dtype known to be one, inline. */
+static inline size_t td_element_size(uint8_t dtype) {
+    static const uint8_t sizes[TD_DTYPE_COUNT] = {
+        [TD_DTYPE_F32] = 4, [TD_DTYPE_F64] = 8, [TD_DTYPE_F16] = 2, [TD_DTYPE_BF16] = 2, [TD_DTYPE_I8] = 1,
+        [TD_DTYPE_U8] = 1,  [TD_DTYPE_I16] = 2, [TD_DTYPE_I32] = 4, [TD_DTYPE_I64] = 8,  [TD_DTYPE_BOOL] = 1,
+    };
+    return sizes[dtype];
+}
+
 static inline char *td_tensor_bytes(const td_tensor *x) {
-    return x->storage->data + x->offset * (int64_t)td_dtype_size((td_dtype)x->dtype);
+    return x->storage->data + x->offset * (int64_t)td_element_size(x->dtype);
 }
 
 /* --- storage.c ------------------------------------------------------------------------------------- */

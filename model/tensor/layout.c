@@ -67,14 +67,6 @@ bool td_tensor_overlaps_itself(const td_tensor *x) {
     return false;
 }
 
-void td_layout_of(const td_tensor *x, td_layout *layout) {
-    layout->ndim = x->ndim;
-    layout->dtype = (td_dtype)x->dtype;
-    layout->offset = x->offset;
-    memcpy(layout->sizes, x->sizes, sizeof(int64_t) * x->ndim);
-    memcpy(layout->strides, x->strides, sizeof(int64_t) * x->ndim);
-}
-
 bool td_layout_count(const td_layout *layout, int64_t *count) {
     int64_t product = 1;
     bool fits = true, empty = false;
@@ -84,13 +76,6 @@ bool td_layout_count(const td_layout *layout, int64_t *count) {
     }
     *count = empty ? 0 : product;
     return fits || empty;
-}
-
-bool td_layout_same_sizes(const td_tensor *a, const td_tensor *b) {
-    if (a->ndim != b->ndim) return false;
-    for (int d = 0; d < a->ndim; d++)
-        if (a->sizes[d] != b->sizes[d]) return false;
-    return true;
 }
 
 char *td_sizes_text(const int64_t *sizes, int ndim, char *text, size_t bytes) {

@@ -23,11 +23,11 @@ static td_tensor *new_header(td_pool *pool, const td_layout *layout) {
     x->leaf = NULL;
     x->base = NULL;
     x->scope = NULL;
+    td_copy_sizes(x->sizes, layout->sizes);
+    td_copy_sizes(x->strides, layout->strides);
     int64_t count = 1;
     bool contiguous = true;
     for (int d = layout->ndim - 1; d >= 0; d--) {
-        x->sizes[d] = layout->sizes[d];
-        x->strides[d] = layout->strides[d];
         if (layout->sizes[d] != 1) contiguous &= layout->strides[d] == count;
         count *= layout->sizes[d];
     }
@@ -39,7 +39,7 @@ static td_tensor *new_header(td_pool *pool, const td_layout *layout) {
 td_tensor *td_tensor_new(td_pool *pool, const td_layout *layout) {
     td_tensor *x = new_header(pool, layout);
     if (!x) return NULL;
-    x->storage = td_storage_new(pool, (size_t)x->count * td_dtype_size(layout->dtype));
+    x->storage = td_storage_new(pool, (size_t)x->count * td_element_size(x->dtype));
     if (x->storage) return x;
     td_pool_give(x);
     return NULL;

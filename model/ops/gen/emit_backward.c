@@ -275,7 +275,12 @@ void emit_node(const gen_file *file, const gen_row *row, FILE *out) {
     if (needs.saved_count)
         fprintf(out, "    .saved = %d,\n    .saved_at = offsetof(%s_node, saved),\n", needs.saved_count,
                 row->stem);
-    if (drops) fprintf(out, "    .drop = %s_drop,\n", row->stem);
+    /* What drop frees must be nothing until it is filled. */
+    if (drops)
+        fprintf(
+            out,
+            "    .drop = %s_drop,\n    .known_bytes = offsetof(%s_node, results) + sizeof(td_result_slot),\n",
+            row->stem, row->stem);
     fputs("};\n", out);
 }
 

@@ -133,10 +133,11 @@ td_tensor *helper_linear_weight_gradient(td_tensor *grad, td_tensor *input) {
 }
 
 /* nll_loss, with the total weight that is known already. */
-td_tensor *helper_nll_loss_again(td_tensor *grad, td_tensor *target, td_tensor *weight, td_reduction reduction,
-                                 int64_t ignore_index, td_tensor *total_weight) {
+td_tensor *helper_nll_loss_again(td_tensor *grad, td_tensor *target, td_tensor *weight,
+                                 td_reduction reduction, int64_t ignore_index, td_tensor *total_weight) {
     if (reduction != TD_REDUCTION_MEAN)
-        return td_nll_loss(grad, target, .weight = weight, .reduction = reduction, .ignore_index = ignore_index);
+        return td_nll_loss(grad, target, .weight = weight, .reduction = reduction,
+                           .ignore_index = ignore_index);
     return td_div(td_nll_loss(grad, target, .weight = weight, .reduction = TD_REDUCTION_SUM,
                               .ignore_index = ignore_index),
                   total_weight);
