@@ -1,11 +1,21 @@
 /*
- * Fills from the context's generator, and dropout. In-place fills draw in memory order where the tensor has
- * no gaps, as PyTorch does; dropout draws in logical order, so that its mask does not depend on the layout.
+ * Fills from the context's generator, and dropout. In-place fills draw in memory order, as PyTorch does;
+ * dropout draws in logical order, so that its mask does not depend on the layout.
  */
 #include "model/cpu/reference/walk.h"
 
-/* Does the tensor fill its stretch of memory? Then that can be filled as a whole. */
-static bool fills_memory(const td_tensor *x) { return x->contiguous || td_tensor_is_dense(x); }
+/* A walk over x in the order in which its elements lie in memory. */
+static walk walk_in_memory(const td_tensor *x) {
+    int order[TD_MAX_DIMS];
+    for (int d = 0; d < x->ndim; d++) {
+        int at = d;
+        for (; at > 0 && x->strides[order[at - 1]] < x->strides[d]; at--) order[at] = order[at - 1];
+        order[at] = d;
+    }
+    walk w = {0};
+    for (int d = 0; d < x->ndim; d++) walk_add(&w, x->sizes[order[d]], x->strides[order[d]], 0, 0, 0);
+    return w;
+}
 
 static td_status uniform_(td_context *context, const void *args, td_tensor *const *out) {
     const td_uniform_in_place_args *a = args;
@@ -14,9 +24,9 @@ static td_status uniform_(td_context *context, const void *args, td_tensor *cons
     float *f32 = (float *)(void *)td_tensor_bytes(x);
     double *f64 = (double *)(void *)td_tensor_bytes(x);
     if (!td_dtype_is_floating(x->dtype) || !is_computable(x->dtype)) return refuse_dtype(x);
-    walk w = walk_over(x, NULL, NULL, NULL);
+    walk w = walk_in_memory(x);
     if (walk_is_empty(&w)) return TD_OK;
-    const size_t at_once = fills_memory(x) ? (size_t)x->count : 1;
+    const size_t at_once = td_tensor_is_dense(x) ? (size_t)x->count : 1;
     do {
         if (x->dtype == TD_DTYPE_F32)
             td_generator_uniform_f32(g, f32 + w.offset[0], at_once, a->from, a->to);
@@ -34,16 +44,14 @@ static td_status normal_(td_context *context, const void *args, td_tensor *const
     float *f32 = (float *)(void *)td_tensor_bytes(x);
     double *f64 = (double *)(void *)td_tensor_bytes(x);
     if (!td_dtype_is_floating(x->dtype) || !is_computable(x->dtype)) return refuse_dtype(x);
-    walk w = walk_over(x, NULL, NULL, NULL);
+    walk w = walk_in_memory(x);
     if (walk_is_empty(&w)) return TD_OK;
-    const size_t at_once = x->contiguous ? (size_t)x->count : 1, whole = fills_memory(x) && !x->contiguous;
-    int64_t i = 0;
+    const size_t at_once = x->contiguous ? (size_t)x->count : 1;
     do {
-        const int64_t at = whole ? i++ : w.offset[0];
         if (x->dtype == TD_DTYPE_F32)
-            td_generator_normal_f32(g, f32 + at, at_once, a->mean, a->std);
+            td_generator_normal_f32(g, f32 + w.offset[0], at_once, a->mean, a->std);
         else
-            td_generator_normal_f64(g, f64 + at, at_once, a->mean, a->std);
+            td_generator_normal_f64(g, f64 + w.offset[0], at_once, a->mean, a->std);
     } while (at_once == 1 && walk_next(&w));
     return TD_OK;
 }
@@ -52,14 +60,12 @@ static td_status bernoulli_(td_context *context, const void *args, td_tensor *co
     const td_bernoulli_in_place_args *a = args;
     td_tensor *x = out[0];
     if (!is_computable(x->dtype)) return refuse_dtype(x);
-    walk w = walk_over(x, NULL, NULL, NULL);
+    walk w = walk_in_memory(x);
     if (walk_is_empty(&w)) return TD_OK;
-    const bool whole = fills_memory(x);
-    int64_t i = 0;
     do {
         uint8_t kept;
         td_generator_bernoulli(context->generator, &kept, 1, a->p);
-        store_int(td_tensor_bytes(x), whole ? i++ : w.offset[0], x->dtype, kept);
+        store_int(td_tensor_bytes(x), w.offset[0], x->dtype, kept);
     } while (walk_next(&w));
     return TD_OK;
 }
