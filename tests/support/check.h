@@ -20,6 +20,12 @@ const char *skip_reason(void) __attribute__((weak));
         if (!(condition)) ck_abort_msg("not so: %s", #condition);                                            \
     } while (0)
 
+/* The same with a message of its own; also before the tests run, while a suite is made. */
+#define ck_expect(condition, ...)                                                                            \
+    do {                                                                                                     \
+        if (!(condition)) ck_abort_msg(__VA_ARGS__);                                                         \
+    } while (0)
+
 /* The call succeeds; the message is Tandem's own otherwise. Costs nothing when it does. */
 #define ck_ok(call)                                                                                          \
     do {                                                                                                     \

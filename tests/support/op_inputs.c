@@ -132,12 +132,12 @@ static td_tensor *tensor_laid_out(const reader *r, const double *numbers, td_dty
     td_ints strides;
     int64_t offset, total = lay_out(sizes, r->layout, &strides, &offset);
     double *gaps = malloc((size_t)total * sizeof *gaps);
-    ck_assert_ptr_nonnull(gaps);
+    ck_quietly(gaps);
     for (int64_t i = 0; i < total; i++) gaps[i] = td_dtype_is_floating(dtype) ? r->gap : 77;
     td_tensor *whole = tensor_of(gaps, dtype, TD_INTS(total));
     free(gaps);
     td_tensor *x = td_tensor_wrap(td_tensor_storage(whole), offset, dtype, sizes, &strides);
-    ck_assert_msg(x != NULL, "td_tensor_wrap gave nothing: %s", td_error_last()->text);
+    ck_expect(x != NULL, "td_tensor_wrap gave nothing: %s", td_error_last()->text);
     for (int64_t i = 0; i < td_tensor_count(x); i++) tensor_set(x, i, numbers[i]);
     return x;
 }
@@ -157,7 +157,7 @@ static double magnitude(const double *numbers, int64_t count) {
 /* Integers: ranks of the numbers, in [0, bound), or around 0 without a bound. */
 static void make_integers(double *numbers, int64_t count, td_dtype dtype, int64_t bound) {
     double *ranks = malloc((size_t)(count + 1) * sizeof *ranks);
-    ck_assert_ptr_nonnull(ranks);
+    ck_quietly(ranks);
     for (int64_t i = 0; i < count; i++) {
         ranks[i] = 0;
         for (int64_t j = 0; j < count; j++) ranks[i] += numbers[j] < numbers[i];
@@ -190,7 +190,7 @@ static bool shape_numbers(reader *r, const char *word, double *numbers, int64_t 
     return false;
 }
 
-/* `word(sizes)<bound`; NULL for `none`. */
+/* `word(sizes)<bound` or `word(sizes)=value`; NULL for `none`. */
 static td_tensor *read_tensor(reader *r, const char *arg) {
     char word[64];
     snprintf(word, sizeof word, "%s", read_word(r));
@@ -200,10 +200,14 @@ static td_tensor *read_tensor(reader *r, const char *arg) {
     int64_t count = 1, bound = accept(r, '<') ? read_int(r) : 0;
     for (int64_t d = 0; d < sizes.count; d++) count *= sizes.at[d];
     double *numbers = malloc((size_t)(count + 1) * sizeof *numbers);
-    ck_assert_ptr_nonnull(numbers);
+    ck_quietly(numbers);
     op_numbers(numbers, count, r->tensors++);
     td_dtype dtype;
     bool variable = shape_numbers(r, word, numbers, count, &dtype, bound);
+    if (accept(r, '=')) {
+        double value = td_scalar_to_real(read_scalar(r));
+        for (int64_t i = 0; i < count; i++) numbers[i] = value;
+    }
     td_tensor *x = tensor_laid_out(r, numbers, dtype, sizes);
     free(numbers);
     if (variable) {

@@ -10,6 +10,7 @@
  *     unit(2,3)       the same, between 0.1 and 0.9
  *     fixed(2,3)      positive, but nothing that gradients are taken of: class weights
  *     i64(2,3)<5      distinct integers around 0, or with `<5` from 0 to 4; also i32, u8, bool
+ *     fixed()=3       3 everywhere
  * A list of tensors is {(2,3) (1,3)}; lists of integers, numbers, True, False, dtypes (f64), reductions (Sum)
  * and memory formats (ChannelsLast) are written as in Python. What is left out is absent.
  */
@@ -31,9 +32,14 @@ typedef enum op_layout {
 
 const char *op_layout_name(op_layout layout);
 
+enum op_case_flag {
+    OP_CONTIGUOUS_ONLY = 1, /* what it gives depends on strides: view, as_strided */
+    OP_LARGE = 2            /* for kernels, not for finite differences element by element */
+};
+
 typedef struct op_case {
     const char *op, *args;
-    bool contiguous_only; /* what it means depends on strides: view, as_strided */
+    unsigned flags;
 } op_case;
 
 /* Every row of ops.def has at least one; ends with an empty one. */
