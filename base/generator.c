@@ -47,7 +47,7 @@ uint64_t td_generator_initial_seed(const td_generator *g) { return g->seed; }
 
 static uint32_t twisted(uint32_t high, uint32_t low) {
     uint32_t mixed = (high & UINT32_C(0x80000000)) | (low & UINT32_C(0x7fffffff));
-    return mixed >> 1 ^ (low & 1 ? UINT32_C(0x9908b0df) : 0);
+    return mixed >> 1 ^ (-(low & 1) & UINT32_C(0x9908b0df)); /* no branch, so that the loops become vectors */
 }
 
 static void twist(td_generator *g) {

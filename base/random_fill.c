@@ -7,41 +7,65 @@
 
 #include <math.h>
 
-static float uniform_f32(td_generator *g) {
-    return (float)(td_generator_random(g) & 0xffffff) * 0x1p-24f; /* exact */
+enum { WORDS_AT_ONCE = 512 };
+
+/* The whole number below 2^53 of which uniform_f64 makes a fraction: two words, the first being the high
+ * half. */
+static inline uint64_t bits53(const uint32_t words[2]) {
+    return (uint64_t)(words[0] & 0x1fffff) << 32 | words[1];
 }
 
 static double uniform_f64(td_generator *g) {
-    return (double)(td_generator_random64(g) & ((UINT64_C(1) << 53) - 1)) * 0x1p-53; /* exact */
+    uint32_t words[2];
+    generator_random_words(g, words, 2);
+    return (double)(int64_t)bits53(words) * 0x1p-53; /* exact */
+}
+
+static void uniforms_f32(td_generator *g, float *out, size_t count) {
+    uint32_t words[WORDS_AT_ONCE];
+    for (size_t n; count > 0; out += n, count -= n) {
+        n = count < WORDS_AT_ONCE ? count : WORDS_AT_ONCE;
+        generator_random_words(g, words, n);
+        for (size_t i = 0; i < n; i++) out[i] = (float)(int32_t)(words[i] & 0xffffff) * 0x1p-24f; /* exact */
+    }
+}
+
+static void uniforms_f64(td_generator *g, double *out, size_t count) {
+    uint32_t words[WORDS_AT_ONCE];
+    for (size_t n; count > 0; out += n, count -= n) {
+        n = count < WORDS_AT_ONCE / 2 ? count : WORDS_AT_ONCE / 2;
+        generator_random_words(g, words, 2 * n);
+        for (size_t i = 0; i < n; i++) out[i] = (double)(int64_t)bits53(words + 2 * i) * 0x1p-53;
+    }
 }
 
 /* A value that rounding pushed onto the open end becomes `from`, as PyTorch since 2.x. */
 void td_generator_uniform_f32(td_generator *g, float *out, size_t count, double from, double to) {
     float low = (float)from, high = (float)to, range = high - low;
+    uniforms_f32(g, out, count);
     for (size_t i = 0; i < count; i++) {
-        float value = fmaf(uniform_f32(g), range, low);
+        float value = fmaf(out[i], range, low);
         out[i] = value == high ? low : value;
     }
 }
 
 void td_generator_uniform_f64(td_generator *g, double *out, size_t count, double from, double to) {
     double range = to - from;
+    uniforms_f64(g, out, count);
     for (size_t i = 0; i < count; i++) {
-        double value = fma(uniform_f64(g), range, from);
+        double value = fma(out[i], range, from);
         out[i] = value == to ? from : value;
     }
 }
 
 /* uniform_f64(g) < p, with both sides times 2^53: whole numbers, exactly. */
 void td_generator_bernoulli(td_generator *g, uint8_t *out, size_t count, double p) {
-    enum { AT_ONCE = 256 };
-    uint32_t words[2 * AT_ONCE];
+    uint32_t words[WORDS_AT_ONCE];
     const uint64_t limit = p > 0 ? (uint64_t)ceil((p < 1 ? p : 1) * 0x1p53) : 0;
-    for (size_t i = 0; i < count; i += AT_ONCE) {
-        const size_t n = count - i < AT_ONCE ? count - i : AT_ONCE;
+    for (size_t n; count > 0; out += n, count -= n) {
+        n = count < WORDS_AT_ONCE / 2 ? count : WORDS_AT_ONCE / 2;
         generator_random_words(g, words, 2 * n);
-        for (size_t k = 0; k < n; k++)
-            out[i + k] = ((uint64_t)(words[2 * k] & 0x1fffff) << 32 | words[2 * k + 1]) < limit;
+        for (size_t i = 0; i < n; i++) out[i] = bits53(words + 2 * i) < limit;
     }
 }
 
@@ -129,10 +153,10 @@ void td_generator_normal_f32(td_generator *g, float *out, size_t count, double m
         for (size_t i = 0; i < count; i++) out[i] = (float)fma(serial_normal(g), std, mean);
         return;
     }
-    for (size_t i = 0; i < count; i++) out[i] = uniform_f32(g);
+    uniforms_f32(g, out, count);
     for (size_t i = 0; i + 16 <= count; i += 16) transform_f32(out + i, (float)mean, (float)std);
     if (count % 16 == 0) return;
-    for (size_t i = count - 16; i < count; i++) out[i] = uniform_f32(g);
+    uniforms_f32(g, out + count - 16, 16);
     transform_f32(out + count - 16, (float)mean, (float)std);
 }
 
@@ -141,9 +165,9 @@ void td_generator_normal_f64(td_generator *g, double *out, size_t count, double 
         for (size_t i = 0; i < count; i++) out[i] = fma(serial_normal(g), std, mean);
         return;
     }
-    for (size_t i = 0; i < count; i++) out[i] = uniform_f64(g);
+    uniforms_f64(g, out, count);
     for (size_t i = 0; i + 16 <= count; i += 16) transform_f64(out + i, mean, std);
     if (count % 16 == 0) return;
-    for (size_t i = count - 16; i < count; i++) out[i] = uniform_f64(g);
+    uniforms_f64(g, out + count - 16, 16);
     transform_f64(out + count - 16, mean, std);
 }

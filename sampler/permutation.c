@@ -6,6 +6,7 @@
  */
 #include "sampler/permutation.h"
 
+#include "base/generator_internal.h"
 #include "sampler/internal.h"
 
 enum { AHEAD = 64 };

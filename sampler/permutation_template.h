@@ -5,7 +5,7 @@ static void NAMED(shuffle_narrow)(td_generator *generator, INDEX *out, int64_t c
     for (int64_t begin = 0; begin < count - 1; begin += AHEAD) {
         int64_t draws = count - 1 - begin < AHEAD ? count - 1 - begin : AHEAD;
         uint32_t offsets[AHEAD];
-        for (int64_t k = 0; k < draws; k++) offsets[k] = td_generator_random(generator);
+        generator_random_words(generator, offsets, (size_t)draws);
         for (int64_t k = 0; k < draws; k++) {
             offsets[k] = reduce_word(offsets[k], (uint32_t)(count - begin - k));
             __builtin_prefetch(&out[begin + k + offsets[k]], 1);

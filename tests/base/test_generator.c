@@ -270,6 +270,46 @@ START_TEST(bernoulli_gives_the_known_masks) {
 }
 END_TEST
 
+/* However a fill takes its words, the ones after it are the same. */
+START_TEST(fills_and_single_draws_take_the_same_words) {
+    static const size_t sizes[] = {0, 1, 2, 255, 256, 257, 311, 312, 313, 511, 512, 513, 623, 624, 625, 1300};
+    static uint8_t mask[1300];
+    static float values[1300];
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (int before = 0; before < 700; before += 89) {
+            td_generator *filled = seeded(i), *drawn = seeded(i);
+            for (int k = 0; k < before; k++)
+                ck_quietly(td_generator_random(filled) == td_generator_random(drawn));
+            td_generator_bernoulli(filled, mask, sizes[i], .3);
+            for (size_t k = 0; k < sizes[i]; k++) {
+                double u = (double)(td_generator_random64(drawn) & ((UINT64_C(1) << 53) - 1)) * 0x1p-53;
+                ck_quietly(mask[k] == (u < .3));
+            }
+            td_generator_uniform_f32(filled, values, sizes[i], 0, 1);
+            for (size_t k = 0; k < sizes[i]; k++)
+                ck_quietly(values[k] == (float)(td_generator_random(drawn) & 0xffffff) * 0x1p-24f);
+            ck_quietly(td_generator_random(filled) == td_generator_random(drawn));
+            td_generator_close(&filled);
+            td_generator_close(&drawn);
+        }
+    }
+}
+END_TEST
+
+START_TEST(bernoulli_of_the_ends_is_all_or_nothing) {
+    td_generator *generator = seeded(0);
+    uint8_t mask[300];
+    static const double sure[] = {1, 1.5, 1e300}, never[] = {0, -1, 0.0 / 0.0};
+    for (int p = 0; p < 3; p++) {
+        td_generator_bernoulli(generator, mask, sizeof mask, sure[p]);
+        for (size_t i = 0; i < sizeof mask; i++) ck_quietly(mask[i] == 1);
+        td_generator_bernoulli(generator, mask, sizeof mask, never[p]);
+        for (size_t i = 0; i < sizeof mask; i++) ck_quietly(mask[i] == 0);
+    }
+    td_generator_close(&generator);
+}
+END_TEST
+
 START_TEST(randint_gives_the_known_numbers) {
     static const int64_t small[8] = {44, 39, 33, 60, 63, 79, 27, 3};
     static const int64_t large[3] = {741280623151, 506137267392, 291447657211};
@@ -444,6 +484,8 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, f64_normals_give_the_known_values);
     tcase_add_test(tcase, a_uniform_never_reaches_its_open_end);
     tcase_add_loop_test(tcase, bernoulli_gives_the_known_masks, 0, LENGTH(masks));
+    tcase_add_test(tcase, fills_and_single_draws_take_the_same_words);
+    tcase_add_test(tcase, bernoulli_of_the_ends_is_all_or_nothing);
     tcase_add_test(tcase, randint_gives_the_known_numbers);
     tcase_add_test(tcase, long_streams_have_pytorchs_checksums);
     tcase_add_test(tcase, the_state_blob_is_pytorchs);
