@@ -79,7 +79,8 @@ void generator_random_words(td_generator *g, uint32_t *out, size_t count) {
             g->left++; /* the word that td_generator_random would draw along with the twist is still there */
         }
         const size_t ready = g->left - 1, n = count < ready ? count : ready;
-        for (size_t i = 0; i < n; i++) out[i] = tempered(g->state[g->next + i]);
+        const uint32_t *state = g->state + g->next; /* read once, so that the loop becomes vectors */
+        for (size_t i = 0; i < n; i++) out[i] = tempered(state[i]);
         g->left -= (uint32_t)n;
         g->next += (uint32_t)n;
         out += n;
