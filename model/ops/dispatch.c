@@ -60,7 +60,9 @@ bool td_call_needs_any(const td_tensors *tensors) {
 }
 
 td_status td_call_save(td_call *call, int saved, td_tensor *x, bool overwritten) {
-    if (!overwritten || !x) return td_saved_put(td_node_saved(call->node) + saved, x, false, 0);
+    /* The same tensor under another argument's name, as in td_mul_(a, a), comes to be this node's result. */
+    const bool is_result = x && call->form == TD_FORM_IN_PLACE && x == call->out[0];
+    if (!overwritten || !x) return td_saved_put(td_node_saved(call->node) + saved, x, is_result, 0);
     td_tensor *copy = td_clone(x);
     if (!copy) return td_error_last()->status;
     return td_saved_put(td_node_saved(call->node) + saved, copy, false, 0);

@@ -237,6 +237,7 @@ START_TEST(reference_kernels_can_be_forced) {
     setenv("TANDEM_KERNELS", "reference", 1);
     ck_ok(td_context_open(&plain));
     ck_ok(td_scope_close(td_scope_open(plain)));
+    unsetenv("TANDEM_KERNELS");
     for (int op = 0; op < TD_OP_COUNT; op++) {
         const td_op_info *info = td_op_describe((td_op)op);
         td_kernel *const *full = td_kernels_of(context)->chain[op], *const *one =

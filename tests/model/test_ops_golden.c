@@ -32,7 +32,7 @@ typedef struct call {
     td_tensor *list[MAX_TENSORS]; /* behind an argument Tensor[] */
 } call;
 
-static json_t *golden, *cases; /* read once, before Check forks */
+static json_t *cases; /* read once, when the suite is made */
 
 static const char *row_name(const json_t *record) {
     static char name[64];
@@ -87,22 +87,21 @@ static td_value value_of(call *c, const td_op_arg *arg, const json_t *value) {
     return v;
 }
 
-static call prepare(int number) {
-    call c = {.record = json_array_get(cases, (size_t)number)};
-    const char *name = row_name(c.record);
-    const json_t *args = json_object_get(c.record, "args");
-    snprintf(c.title, sizeof c.title, "case %d, %s of %s", number, name, golden_describe(args));
-    ck_expect(td_op_find(name, &c.op) == TD_OK, "%s: %s", c.title, td_error_last()->text);
-    c.info = td_op_describe(c.op);
+static void prepare(call *c, int number) {
+    *c = (call){.record = json_array_get(cases, (size_t)number)};
+    const char *name = row_name(c->record);
+    const json_t *args = json_object_get(c->record, "args");
+    snprintf(c->title, sizeof c->title, "case %d, %s of %s", number, name, golden_describe(args));
+    ck_expect(td_op_find(name, &c->op) == TD_OK, "%s: %s", c->title, td_error_last()->text);
+    c->info = td_op_describe(c->op);
     size_t known = 0;
-    for (int i = 0; i < c.info->arg_count; i++) {
-        const json_t *value = json_object_get(args, c.info->args[i].name);
+    for (int i = 0; i < c->info->arg_count; i++) {
+        const json_t *value = json_object_get(args, c->info->args[i].name);
         known += value != NULL;
-        c.in[i] = value_of(&c, &c.info->args[i], value);
+        c->in[i] = value_of(c, &c->info->args[i], value);
     }
     ck_expect(known == json_object_size(args), "%s: Tandem's row has not all of these arguments, but %s",
-              c.title, c.info->signature);
-    return c;
+              c->title, c->info->signature);
 }
 
 /* The input that a gradient's key names: "self", "tensors[1]". */
@@ -175,7 +174,8 @@ START_TEST(operation_gives_what_pytorch_gives) {
     td_context *context;
     ck_ok(td_context_open(&context));
     td_scope *scope = td_scope_open(context);
-    call c = prepare(_i);
+    call c;
+    prepare(&c, _i);
     const char *key;
     json_t *record, *grads = json_object_get(c.record, "grads");
     json_object_foreach(grads, key, record) ck_ok(td_tensor_set_requires_grad(input_called(&c, key), true));
@@ -189,8 +189,9 @@ START_TEST(operation_gives_what_pytorch_gives) {
 END_TEST
 
 Suite *make_suite(void) {
-    golden = golden_load("ops.json");
-    cases = golden_list(golden, "cases");
+    json_t *golden = golden_load("ops.json");
+    cases = json_incref(golden_list(golden, "cases"));
+    json_decref(golden);
     Suite *suite = suite_create("ops_golden");
     TCase *tcase = tcase_create("cases");
     tcase_add_loop_test(tcase, operation_gives_what_pytorch_gives, 0, (int)json_array_size(cases));

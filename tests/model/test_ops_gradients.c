@@ -27,7 +27,7 @@ static const char *const without_values[] = {"empty", "empty_like", NULL};
 static td_context *context;
 
 static void open_context(void) { ck_ok(td_context_open(&context)); }
-static void close_context(void) { td_context_close(&context); }
+static void close_context(void) { close_context_empty(&context); }
 
 static bool listed(const char *const *list, const char *name) {
     while (*list && strcmp(*list, name) != 0) list++;

@@ -30,7 +30,7 @@ static const struct {
     {"scalar", TD_ERR_ARG, "one element"},
 };
 
-static json_t *golden, *cases, *errors; /* read once, before Check forks */
+static json_t *cases, *errors; /* read once, when the suite is made */
 static td_context *context;
 static td_scope *scope;
 
@@ -39,7 +39,7 @@ static void open_scope(void) {
     scope = td_scope_open(context);
 }
 
-static void close_context(void) { td_context_close(&context); }
+static void close_context(void) { close_context_empty(&context); }
 
 void so_far_so_good(void) {
     ck_expect(td_scope_status(scope) == TD_OK, "failed too early: %s", td_error_last()->text);
@@ -174,9 +174,10 @@ START_TEST(the_golden_file_has_every_function_here) {
 END_TEST
 
 Suite *make_suite(void) {
-    golden = golden_load("views.json");
-    cases = golden_list(golden, "cases");
-    errors = golden_list(golden, "errors");
+    json_t *golden = golden_load("views.json");
+    cases = json_incref(golden_list(golden, "cases"));
+    errors = json_incref(golden_list(golden, "errors"));
+    json_decref(golden);
     Suite *suite = suite_create("views");
     TCase *tcase = tcase_create("cases");
     tcase_add_checked_fixture(tcase, open_scope, close_context);

@@ -1,5 +1,7 @@
 #include "support/tensors.h"
 
+#include "base/context.h"
+#include "model/tensor/storage.h"
 #include "support/check.h"
 
 #include <math.h>
@@ -82,4 +84,10 @@ void numbers_agree(const double *got, const double *want, int64_t count, double 
         ck_expect(isfinite(want[i]) && fabs(got[i] - want[i]) <= absolute + relative * fabs(want[i]),
                   "%s: element %lld is %.17g, not %.17g", what, (long long)i, got[i], want[i]);
     }
+}
+
+void close_context_empty(td_context **context) {
+    size_t used = td_memory_used(*context).used;
+    ck_expect(used == 0, "%zu bytes are still in use after the last scope's close", used);
+    td_context_close(context);
 }
