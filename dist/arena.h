@@ -15,7 +15,7 @@
 TD_BEGIN_DECLS
 
 /* A block of `bytes` for each rank; *block receives this rank's. Every rank calls it with the same number
- * (TD_ERR_MISMATCH). Zeroed, aligned to 4096 bytes, with 64 bytes of tail padding. *Yours* until
+ * (TD_ERR_MISMATCH). Zeroed, aligned to 64 bytes, with 64 bytes of tail padding. *Yours* until
  * td_arena_free or until the group is closed. TD_ERR_MEMORY, on all ranks, with what was free. */
 TD_API td_status td_arena_alloc(td_arena *arena, size_t bytes, void **block);
 

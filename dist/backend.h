@@ -1,0 +1,64 @@
+/*
+ * A backend is a table of functions that moves data between the ranks of a group. There is one folder per
+ * backend and one ordered array of them in dist/backend.c; td_group_open takes the first that can serve. A
+ * new backend is a folder and a row.
+ *
+ * Statuses: a slot returns TD_OK, or a failure with the record written. A failure of `can` means only "not
+ * me"; any other failure of a slot that involves other ranks breaks the group.
+ */
+#ifndef TANDEM_DIST_BACKEND_H
+#define TANDEM_DIST_BACKEND_H
+
+#include "dist/call.h"
+
+typedef struct td_block td_block;
+
+typedef struct td_backend {
+    const char *name;
+    td_device_kind device; /* where it takes data */
+    uint32_t sums;         /* bit d: dtype d can be summed */
+
+    /* Could this backend serve such a group? Must answer the same on all ranks, from the job alone; must not
+     * wait or talk to anyone. The record says why not. */
+    td_status (*can)(const td_job *job, const td_group_options *options);
+
+    /* Set group->state up together with the other ranks; may wait for them up to group->stall_timeout. On
+     * failure nothing is left behind. */
+    td_status (*open)(td_group *group);
+
+    /* Announce that this rank leaves and free group->state. Completes posted works first unless the group is
+     * broken. Must not fail. */
+    void (*close)(td_group *group);
+
+    /* One per collective; NULL: this backend lacks it. Begins the work and must not wait for other ranks; the
+     * work may be done at once. Works complete in the order of posting, each by td_work_finish. */
+    td_status (*post[TD_CALL_COUNT])(td_group *group, td_work *work);
+
+    /* Advance all posted works as far as possible without waiting for other ranks. */
+    td_status (*test)(td_group *group);
+
+    /* Return when this posted work is finished; waits at most until something is wrong with the group. */
+    td_status (*wait)(td_group *group, td_work *work);
+
+    /* Make `queue` wait for the work. NULL: queues are trivial here, so dist waits on the host. */
+    td_status (*order)(td_group *group, td_work *work, td_queue queue);
+
+    /* Make every rank's calls fail with the calling thread's record; `culprit` is a rank or -1. NULL: the
+     * group has nobody else. */
+    void (*abort)(td_group *group, int culprit);
+
+    /* Collective: fill in where a block is whose `bytes`, `stride` and `parts` are set and are equal on all
+     * ranks. Zeroed. A shortage is TD_ERR_MEMORY on all ranks and does not break the group. */
+    td_status (*alloc)(td_group *group, td_block *block);
+
+    /* Collective: give its memory back. Must not fail. */
+    void (*free)(td_group *group, td_block *block);
+} td_backend;
+
+/* In order of preference, NULL at the end. */
+extern const td_backend *const td_backends[];
+
+extern const td_backend td_backend_self;
+extern const td_backend td_backend_shm;
+
+#endif

@@ -1,0 +1,91 @@
+/* The objects of dist as its own files and its backends see them. */
+#ifndef TANDEM_DIST_INTERNAL_H
+#define TANDEM_DIST_INTERNAL_H
+
+#include "dist/arena.h"
+#include "dist/backend.h"
+#include "dist/call.h"
+#include "dist/control.h"
+#include "dist/group.h"
+#include "dist/job_facts.h"
+#include "dist/segment.h"
+
+#include <stdatomic.h>
+
+struct td_job {
+    td_job_facts facts;
+    int control_fd;       /* ours, or -1 */
+    int arena_fd;         /* ours, or -1 until it is needed */
+    td_segment *segment;  /* NULL until a group needs it */
+    bool lost;            /* a group lost a rank: leaving is then no clean leave */
+    bool answered;        /* the launcher has told about its terminal */
+    int terminal_columns; /* as it said last */
+    uint8_t inbox[2 * TD_CONTROL_FRAME_MAX];
+    size_t inbox_used;
+};
+
+/* The job's shared memory, mapped on the first call: inherited, or passed on by local rank 0 within `timeout`
+ * seconds. *Lent* for the job's life. */
+td_status td_job_segment(td_job *job, double timeout, td_segment **segment);
+
+/* Tell the launcher; does nothing without one. Never blocks and never fails: it is only news. */
+void td_job_tell(td_job *job, const td_control_message *message);
+
+/* One block of an arena: a part per rank, or one part for all. */
+typedef struct td_block {
+    struct td_block *next;
+    size_t bytes;     /* of a part, as the caller asked */
+    size_t stride;    /* from one part to the next, and the size of each */
+    int parts;        /* the group's size, or 1 */
+    uint8_t *base;    /* of the first part; of this rank's where others' are not addressable */
+    bool addressable; /* all parts */
+    uint64_t offset;  /* the backend's */
+} td_block;
+
+struct td_arena {
+    td_group *group;
+    td_block *blocks;
+};
+
+struct td_group {
+    td_job *job; /* lent */
+    const td_backend *backend;
+    void *state; /* the backend's */
+    int rank, size;
+    double stall_timeout, stall_report;
+    int compute_threads;
+    td_arena arena;
+    td_work *works;      /* all that were handed out, to be freed on close */
+    td_work *free_works; /* those of them not in use */
+    td_error broken;     /* the first cause, or TD_OK */
+    char refusals[512];
+};
+
+struct td_work {
+    td_group *group;
+    td_call call;
+    td_status status;     /* TD_PENDING until done, then for ever as it ended */
+    bool released;        /* the caller has given it back: recycle when done */
+    bool pooled;          /* belongs to group->works; others live in the caller's frame */
+    struct td_work *next; /* the backend's, while pending; of the free list afterwards */
+    struct td_work *all;
+    uint64_t sequence; /* the backend's, as all that follows: the how-manieth collective, from 0 */
+    int stage, met;
+    bool awaits_all;
+    uint64_t steps, staged, summed, moved;
+};
+
+/* Keep the calling thread's record as the cause why this group is broken, unless there is one already; every
+ * later call fails with it. Returns its status. */
+td_status td_group_break(td_group *group);
+
+/* Post, and wait when `work` is NULL; arguments are checked here. What the public collectives call. */
+td_status td_group_post(td_group *group, const td_call *call, td_work **work);
+
+/* For backends: a work has ended, well or not. */
+void td_work_finish(td_work *work, td_status status);
+
+/* Release the bookkeeping of all blocks on close. */
+void td_arena_forget(td_arena *arena);
+
+#endif

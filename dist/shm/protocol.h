@@ -1,0 +1,85 @@
+/*
+ * What the ranks of a machine share, and each rank's private side of it.
+ *
+ * One control block per group: td_shm_control, then the td_room, then one td_shm_member per rank. Only the
+ * rank itself writes its member. Collectives are numbered from 0 in the order of posting, which is the same
+ * on all ranks; the k-th uses entry k % RING of every member:
+ *
+ *   entry.number = k + 1   I have posted collective k; its fingerprint, place and payload are valid
+ *   ready >= mark(k, c)    my first c chunks of k lie in my staging slots (only when staged)
+ *   done  >= mark(k, c)    my share of the first c chunks of k is written to all ranks' memory
+ *   done  >= mark(k + 1,0) I need nothing more of k: its entry may be used again
+ *
+ * Small data travels in the entry itself and every rank sums all of it. Data in the segment is summed where
+ * it lies: rank r sums slice r of all ranks, in rank order, and writes it to all. Other data passes through
+ * staging slots chunk by chunk, and each chunk is then summed in the same way.
+ */
+#ifndef TANDEM_DIST_SHM_PROTOCOL_H
+#define TANDEM_DIST_SHM_PROTOCOL_H
+
+#include "dist/internal.h"
+#include "dist/shm/sum.h"
+#include "dist/wait.h"
+
+enum {
+    TD_SHM_RING = 8,        /* collectives in flight */
+    TD_SHM_SMALL = 2016,    /* bytes that travel in an entry: with its head they fill whole lines */
+    TD_SHM_CHUNK = 1 << 17, /* bytes of a staging slot: a few of them stay in a core's second-level cache */
+    TD_SHM_SLOTS = 2,
+    TD_SHM_SLICE = 256, /* elements at which data is cut into ranks' slices */
+};
+
+typedef struct td_shm_entry {
+    _Alignas(TD_LINE) _Atomic uint64_t number;
+    _Atomic uint64_t shape, count; /* the fingerprint */
+    _Atomic uint64_t
+        place; /* offset in the segment, of the data or of the first staging slot; TD_SHM_STAGED */
+    uint8_t payload[TD_SHM_SMALL];
+} td_shm_entry;
+
+#define TD_SHM_STAGED UINT64_C(1) /* added to an even place */
+
+typedef struct td_shm_member {
+    _Alignas(TD_LINE) _Atomic uint64_t done;
+    _Alignas(TD_LINE) _Atomic uint64_t ready;
+    _Atomic uint64_t staging; /* offset of its staging slots, 0 before they are needed */
+    td_shm_entry ring[TD_SHM_RING];
+} td_shm_member;
+
+typedef struct td_shm_control {
+    _Alignas(TD_LINE) _Atomic uint32_t left; /* ranks that have closed the group; the last frees its memory */
+} td_shm_control;
+
+static inline uint64_t td_shm_mark(uint64_t collective, uint64_t chunks) { return collective << 24 | chunks; }
+
+/* How far a posted work has come on this rank. */
+enum {
+    TD_SHM_POSTED,
+    TD_SHM_PUBLISHED, /* its entry is valid */
+    TD_SHM_MET,       /* every rank has published it, and they agree */
+    TD_SHM_DONE_HERE, /* this rank's part is done */
+};
+
+typedef struct td_shm {
+    td_segment *segment; /* the job's */
+    uint64_t control_offset;
+    td_shm_control *control;
+    td_waiter waiter;
+    td_shm_member *members;
+    const td_sum_table *sums;
+    uint64_t posted; /* collectives so far */
+    uint64_t freed;  /* all ranks are done with those before it */
+    td_work *first;  /* oldest that is not finished; works are linked by `next` */
+    td_work *last;
+    td_work *current; /* oldest whose part here is not done */
+    td_work *unpublished;
+} td_shm;
+
+static inline td_shm *td_shm_of(td_group *group) { return group->state; }
+
+/* dist/shm/collectives.c; the slots of the backend's table. */
+td_status td_shm_post(td_group *group, td_work *work);
+td_status td_shm_test(td_group *group);
+td_status td_shm_wait(td_group *group, td_work *work);
+
+#endif

@@ -1,0 +1,258 @@
+/*
+ * A futex hand-off costs some hundred times a hand-off between spinning ranks, so spinning comes first where
+ * every rank has a core. Asleep, a rank looks around every 20 ms: at the awaited peer's process, at the
+ * clock. A gap between two looks means that this process itself was stopped (Ctrl-Z, a debugger), so patience
+ * starts anew.
+ */
+#include "dist/wait.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "dist/internal.h"
+#include "dist/peer.h"
+
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { SLEEP_MS = 20, GAP_MS = 1000, LOOKS_PER_CLOCK = 64 };
+
+static int64_t later(int64_t now, double seconds) {
+    return seconds < 1e9 ? now + (int64_t)(seconds * 1e9) : INT64_MAX;
+}
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
+    struct timespec nap = {.tv_nsec = SLEEP_MS * 1000000L};
+    syscall(SYS_futex, word, FUTEX_WAIT, value, &nap, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0); }
+
+static bool membarrier(int command) { return syscall(SYS_membarrier, command, 0, 0) == 0; }
+
+static void relax(void) { __builtin_ia32_pause(); }
+
+td_status td_waiter_open(td_waiter *waiter, td_room *room, td_job *job, int rank, int size,
+                         double stall_timeout, double stall_report) {
+    td_waiter w = {.room = room,
+                   .job = job,
+                   .rank = rank,
+                   .size = size,
+                   .stall_timeout = stall_timeout,
+                   .spin_ns = 20000,
+                   .yield_ns = 300000,
+                   .stall_report = stall_report};
+    w.peers = td_peers_open(size);
+    if (!w.peers) return TD_ERR_MEMORY;
+    if (!membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED)) atomic_store(&room->no_membarrier, 1);
+    td_room_seat *seat = &room->seats[rank];
+    td_process self = td_process_self();
+    seat->pid = self.pid;
+    seat->started = self.started;
+    seat->pid_space = self.pid_space;
+    if (sched_getaffinity(0, sizeof seat->cpus, &seat->cpus)) CPU_ZERO(&seat->cpus);
+    *waiter = w;
+    td_publish(waiter, &seat->entered, 1);
+    return TD_OK;
+}
+
+int td_waiter_settle(td_waiter *waiter) {
+    const td_room_seat *seats = waiter->room->seats;
+    cpu_set_t mine = seats[waiter->rank].cpus, all = mine, both;
+    int sharing = 0, allowed = td_cpu_count();
+    for (int r = 0; r < waiter->size; r++) {
+        CPU_OR(&all, &all, &seats[r].cpus);
+        CPU_AND(&both, &mine, &seats[r].cpus);
+        sharing += r == waiter->rank || CPU_COUNT(&both) > 0;
+    }
+    int cores = CPU_COUNT(&all);
+    if (CPU_EQUAL(&all, &mine) && allowed < cores) cores = allowed; /* the container's share */
+    bool crowded = waiter->size > cores;
+    waiter->spin_ns = crowded ? 0 : 100000;
+    waiter->yield_ns = crowded ? 200000 : 300000;
+    return allowed / sharing > 1 ? allowed / sharing : 1;
+}
+
+void td_waiter_close(td_waiter *waiter) {
+    if (!waiter->peers) return;
+    atomic_store(&waiter->room->seats[waiter->rank].left, 1);
+    td_wake(waiter);
+    td_peers_close(&waiter->peers, waiter->size);
+    *waiter = (td_waiter){0};
+}
+
+void td_wake(td_waiter *waiter) {
+    td_room *room = waiter->room;
+    bool everyone = td_room_is_broken(room);
+    for (int r = 0; r < waiter->size; r++) {
+        uint32_t awaited = atomic_load(&room->seats[r].awaits);
+        if (!awaited || (!everyone && awaited != (uint32_t)waiter->rank + 1)) continue;
+        if (atomic_compare_exchange_strong(&room->seats[r].awaits, &awaited, 0))
+            futex_wake(&room->seats[r].awaits);
+    }
+}
+
+td_doing_text td_doing_describe(const td_doing *doing) {
+    td_doing_text out;
+    if (doing->number)
+        snprintf(out.text, sizeof out.text, "%s (call %llu)", td_fingerprint_describe(doing->print).text,
+                 (unsigned long long)doing->number);
+    else
+        snprintf(out.text, sizeof out.text, "opening the group");
+    return out;
+}
+
+/* Tell the launcher once whom this rank has lost; ranks that disagree have not lost each other. */
+static void tell_lost(td_waiter *waiter, td_status status, int culprit, const td_doing *doing) {
+    if (waiter->told || culprit < 0 || culprit == waiter->rank) return;
+    waiter->told = true;
+    waiter->job->lost = true;
+    td_control_message message = {.kind = TD_CONTROL_LOST, .rank = culprit, .value = status};
+    snprintf(message.text, sizeof message.text, "%s", td_doing_describe(doing).text);
+    td_job_tell(waiter->job, &message);
+}
+
+/* The first cause becomes the thread's record. */
+td_status td_room_report(td_waiter *waiter, const td_doing *doing) {
+    td_room *room = waiter->room;
+    for (int i = 0; i < 1000 && atomic_load(&room->broken) != 2; i++)
+        usleep(100); /* it is being written just now */
+    if (atomic_load(&room->broken) != 2)
+        return td_fail(TD_ERR_PEER, 0, "dist", "a rank died while it told why the group is broken");
+    tell_lost(waiter, (td_status)room->status, room->culprit, doing);
+    return td_fail((td_status)room->status, 0, "dist", "%s", room->text);
+}
+
+td_status td_room_break(td_waiter *waiter, int culprit, const td_doing *doing) {
+    td_room *room = waiter->room;
+    uint32_t whole = 0;
+    if (atomic_compare_exchange_strong(&room->broken, &whole, 1)) {
+        const td_error *cause = td_error_last();
+        room->status = cause->status;
+        room->culprit = culprit;
+        snprintf(room->text, sizeof room->text, "%.479s", cause->text);
+        atomic_store(&room->broken, 2);
+        td_wake(waiter);
+    }
+    return td_room_report(waiter, doing);
+}
+
+/* What is known about a rank that does not come. */
+static void describe_last(const td_room_seat *seat, char *text, size_t size) {
+    uint64_t number = atomic_load(&seat->last_number);
+    td_fingerprint print = {atomic_load(&seat->last_shape), atomic_load(&seat->last_count)};
+    if (!atomic_load(&seat->entered))
+        snprintf(text, size, "it has not opened the group");
+    else if (!number)
+        snprintf(text, size, "it has called nothing yet");
+    else
+        snprintf(text, size, "its last call was %s (call %llu)", td_fingerprint_describe(print).text,
+                 (unsigned long long)number);
+}
+
+/* One wait, once it has become a long one. */
+typedef struct patience {
+    int peer;
+    const td_doing *doing;
+    int64_t last_look, deadline, report_at;
+    double waited, report_every; /* seconds */
+} patience;
+
+static void begin(const td_waiter *waiter, patience *p, int64_t now) {
+    p->deadline = later(now, waiter->stall_timeout);
+    p->report_at = later(now, waiter->stall_report);
+    p->report_every = waiter->stall_report;
+    p->waited = 0;
+}
+
+static td_status look_at_clock(td_waiter *waiter, patience *p) {
+    char last[160];
+    int64_t now = td_clock_ns(), gap = now - p->last_look;
+    p->last_look = now;
+    if (gap > GAP_MS * INT64_C(1000000)) begin(waiter, p, now);
+    if (now < p->deadline && now < p->report_at) return TD_OK;
+    td_doing_text doing = td_doing_describe(p->doing);
+    describe_last(&waiter->room->seats[p->peer], last, sizeof last);
+    if (now >= p->deadline) {
+        td_fail(TD_ERR_TIMEOUT, 0, "dist", "%s: rank %d has waited %g s (--stall-timeout) for rank %d; %s",
+                doing.text, waiter->rank, waiter->stall_timeout, p->peer, last);
+        return td_room_break(waiter, p->peer, p->doing);
+    }
+    p->waited += p->report_every;
+    td_log_line(TD_LOG_WARN, "dist", "rank %d has waited %g s for rank %d in %s; %s", waiter->rank, p->waited,
+                p->peer, doing.text, last);
+    td_control_message message = {.kind = TD_CONTROL_STUCK, .rank = p->peer, .value = (int)p->waited};
+    snprintf(message.text, sizeof message.text, "%s", doing.text);
+    td_job_tell(waiter->job, &message);
+    p->report_every = p->waited; /* and again when twice as much has passed */
+    p->report_at = later(now, p->report_every);
+    return TD_OK;
+}
+
+/* A peer that is gone fails the wait only if it had not done its part before. */
+static td_status look_at_peers(td_waiter *waiter, patience *p, const _Atomic uint64_t *counter,
+                               uint64_t value) {
+    const td_room_seat *seat = &waiter->room->seats[p->peer];
+    int dead = td_peers_find_dead(waiter->peers, waiter->room->seats, waiter->rank, waiter->size, p->peer);
+    bool left = atomic_load(&seat->left);
+    if ((dead < 0 && !left) || atomic_load(counter) >= value) return TD_OK;
+    if (dead >= 0) {
+        td_fail(TD_ERR_PEER, 0, "dist", "%s: rank %d (process %d) is gone", td_doing_describe(p->doing).text,
+                dead, (int)waiter->room->seats[dead].pid);
+        return td_room_break(waiter, dead, p->doing);
+    }
+    td_fail(TD_ERR_PEER, 0, "dist", "%s: rank %d has left the group", td_doing_describe(p->doing).text,
+            p->peer);
+    return td_room_break(waiter, p->peer, p->doing);
+}
+
+static void sleep_for(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value) {
+    td_room *room = waiter->room;
+    _Atomic uint32_t *awaits = &room->seats[waiter->rank].awaits;
+    atomic_store(awaits, (uint32_t)peer + 1);
+    atomic_fetch_add(&room->sleepers, 1);
+    if (!atomic_load(&room->no_membarrier)) membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
+    if (atomic_load(counter) < value && !td_room_is_broken(room) && !atomic_load(&room->seats[peer].left))
+        futex_wait(awaits, (uint32_t)peer + 1);
+    atomic_fetch_sub(&room->sleepers, 1);
+    atomic_store(awaits, 0);
+}
+
+static td_status wait_long(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value,
+                           const td_doing *doing) {
+    int64_t now = td_clock_ns(), yield_until = now + waiter->yield_ns;
+    patience p = {.peer = peer, .doing = doing, .last_look = now};
+    begin(waiter, &p, now);
+    for (;;) {
+        if (now < yield_until)
+            sched_yield();
+        else
+            sleep_for(waiter, peer, counter, value);
+        if (atomic_load_explicit(counter, memory_order_acquire) >= value) return TD_OK;
+        if (td_room_is_broken(waiter->room)) return td_room_report(waiter, doing);
+        if (now >= yield_until) {
+            TD_TRY(look_at_peers(waiter, &p, counter, value));
+            TD_TRY(look_at_clock(waiter, &p));
+            if (atomic_load_explicit(counter, memory_order_acquire) >= value) return TD_OK;
+        }
+        now = td_clock_ns();
+    }
+}
+
+td_status td_wait(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value,
+                  const td_doing *doing) {
+    int64_t spin_until = 0;
+    do {
+        for (int i = 0; i < LOOKS_PER_CLOCK; i++) {
+            if (atomic_load_explicit(counter, memory_order_acquire) >= value) return TD_OK;
+            relax();
+        }
+        if (td_room_is_broken(waiter->room)) return td_room_report(waiter, doing);
+        if (!spin_until) spin_until = td_clock_ns() + waiter->spin_ns;
+    } while (td_clock_ns() < spin_until);
+    return wait_long(waiter, peer, counter, value, doing);
+}
