@@ -3,6 +3,10 @@
  * gradients: the input's is the convolution of the output's gradient with the weights turned round; the
  * weights' is summed per thread and then over the threads in order. It needs 2.25 times fewer products than
  * the direct way.
+ *
+ * The forward pass goes to oneDNN where it is there: it adds in the same order as PyTorch, and a rounding of
+ * its own would choose other elements in ReLU and pooling (measured over 20 steps of mnist-cnn with SGD:
+ * losses then leave PyTorch's by 5e-5; with only the gradients done here, by 1e-6).
  */
 #include "model/cpu/native/conv.h"
 
@@ -154,6 +158,7 @@ static td_status conv2d_forward(td_context *context, const void *args, td_tensor
     const td_conv2d_forward_args *a = args;
     if (!is_winograd(a->input, a->weight, out[0], a->stride, a->padding, a->dilation, a->groups))
         return cpu_direct_forward(context, a, out[0]);
+    if (cpu_has_plugin(context)) return TD_PENDING;
     if (a->bias && (a->bias->dtype != TD_DTYPE_F32 || a->bias->strides[0] != 1)) return TD_PENDING;
     return convolve(context, a->input, taps_of(a->weight), a->bias ? cpu_f32(a->bias) : NULL, out[0],
                     a->padding[0], a->padding[1]);
