@@ -177,8 +177,9 @@ static td_status run_backward(pass *p, td_scope *scope, td_node *node) {
     td_tensor *grads[TD_OP_MAX_RESULTS] = {NULL}, *few[FEW_EDGES] = {NULL}, **out = few;
     if (node->edge_count > FEW_EDGES && !(out = td_calloc(node->edge_count, sizeof *out)))
         return TD_ERR_MEMORY;
-    td_status status = TD_OK;
-    if (take_grads(scope, node, grads)) status = node->type->backward(node, grads, out);
+    bool any = take_grads(scope, node, grads);
+    td_status status = td_scope_status(scope);
+    if (any && status >= 0) status = node->type->backward(node, grads, out);
     if (status >= 0) status = pass_on(p, node, out);
     if (status >= 0 && !p->retain_graph) td_node_use_up(node);
     if (out != few) td_free(out);
