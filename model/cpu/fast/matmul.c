@@ -60,25 +60,56 @@ static void pack(const float *from, int64_t step_stride, int64_t lane_stride, in
     }
 }
 
+/* Rows of a, a panel of b, and how to step through them. */
+typedef struct operands {
+    const float *a, *b;
+    int64_t a_row, a_step, b_step;
+} operands;
+
 /* One register tile into c, whatever c's strides and however few of its columns exist. */
-static void write_tile(const cpu_product *p, int64_t high, int64_t depth, const float *a, const float *b,
-                       int64_t row, int64_t col, bool first) {
+static void write_tile(const cpu_product *p, int64_t high, int64_t depth, const operands *o, int64_t row,
+                       int64_t col, bool first) {
     float *c = (float *)p->c.data + row * p->c.row + col * p->c.col;
     const int64_t wide = smaller(TILE_COLS, p->cols - col);
-    if (p->c.col == 1 && wide == TILE_COLS && !(first && p->bias)) {
-        tile(high, &(tile_args){depth, a, 1, TILE_ROWS, b, TILE_COLS, c, p->c.row, !first});
+    const bool preset = first && p->bias;
+    if (p->c.col == 1 && wide == TILE_COLS && !preset) {
+        tile(high, &(tile_args){depth, o->a, o->a_row, o->a_step, o->b, o->b_step, c, p->c.row, !first});
         return;
     }
-    float buffer[TILE_ROWS * TILE_COLS] __attribute__((aligned(64))) = {0};
-    for (int64_t i = 0; i < high; i++)
+    float buffer[TILE_ROWS * TILE_COLS] __attribute__((aligned(64)));
+    if (preset || !first) memset(buffer, 0, (size_t)(high * TILE_COLS) * sizeof *buffer);
+    for (int64_t i = 0; i < high && (preset || !first); i++)
         for (int64_t j = 0; j < wide; j++)
-            if (!first)
-                buffer[i * TILE_COLS + j] = c[i * p->c.row + j * p->c.col];
-            else if (p->bias)
-                buffer[i * TILE_COLS + j] = p->bias[col + j];
-    tile(high, &(tile_args){depth, a, 1, TILE_ROWS, b, TILE_COLS, buffer, TILE_COLS, true});
+            buffer[i * TILE_COLS + j] = preset ? p->bias[col + j] : c[i * p->c.row + j * p->c.col];
+    tile(high, &(tile_args){depth, o->a, o->a_row, o->a_step, o->b, o->b_step, buffer, TILE_COLS,
+                            preset || !first});
     for (int64_t i = 0; i < high; i++)
         for (int64_t j = 0; j < wide; j++) c[i * p->c.row + j * p->c.col] = buffer[i * TILE_COLS + j];
+}
+
+/* A small a is read as it lies, from the first-level cache, and so is a small b where its columns adjoin. */
+#define SMALL 8192 /* floats */
+
+static bool is_small(const cpu_product *p) { return p->depth <= DEPTH_BLOCK && p->rows * p->depth <= SMALL; }
+
+static void multiply_small(const cpu_product *p, float *packed_b) {
+    const bool as_it_lies = p->b.col == 1 && p->b.row > 0 && p->depth * p->b.row <= SMALL;
+    for (int64_t j = 0; j < p->cols; j += TILE_COLS) {
+        const int64_t wide = smaller(TILE_COLS, p->cols - j);
+        const bool packed = !as_it_lies || wide < TILE_COLS;
+        operands o = {
+            .b = p->b.data + j * p->b.col, .a_row = p->a.row, .a_step = p->a.col, .b_step = p->b.row};
+        if (packed) {
+            pack(o.b, p->b.row, p->b.col, p->depth, wide, TILE_COLS, packed_b);
+            o.b = packed_b;
+            o.b_step = TILE_COLS;
+        }
+        for (int64_t i = 0, high; i < p->rows; i += high) {
+            high = tile_height(p->rows - i);
+            o.a = p->a.data + i * p->a.row;
+            write_tile(p, high, p->depth, &o, i, j, true);
+        }
+    }
 }
 
 static void multiply_block(const cpu_product *p, int64_t d0, int64_t depth, int64_t col, int64_t cols,
@@ -90,12 +121,17 @@ static void multiply_block(const cpu_product *p, int64_t d0, int64_t depth, int6
              packed_a);
         for (int64_t j = 0; j < cols; j += TILE_COLS)
             for (int64_t i = 0; i < rows; i += TILE_ROWS)
-                write_tile(p, smaller(TILE_ROWS, rows - i), depth, packed_a + i * depth, packed_b + j * depth,
+                write_tile(p, smaller(TILE_ROWS, rows - i), depth,
+                           &(operands){packed_a + i * depth, packed_b + j * depth, 1, TILE_ROWS, TILE_COLS},
                            row + i, col + j, d0 == 0);
     }
 }
 
 void ISA(matmul)(const cpu_product *p, float *scratch) {
+    if (is_small(p)) {
+        multiply_small(p, scratch);
+        return;
+    }
     float *packed_a = scratch, *packed_b = scratch + ROW_BLOCK * DEPTH_BLOCK;
     for (int64_t col = 0; col < p->cols; col += COL_BLOCK)
         for (int64_t d = 0; d < p->depth; d += DEPTH_BLOCK)

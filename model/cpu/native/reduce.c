@@ -72,13 +72,14 @@ static void sum_parts(size_t begin, size_t end, int thread, void *cookie) {
 static td_status sum_down(const cpu_fast *fast, const grid *g, double scale, float *out) {
     const int64_t per_part = BLOCK / g->cols < 1 ? 1 : BLOCK / g->cols;
     const int64_t parts = (g->rows + per_part - 1) / per_part;
-    double *sums = td_calloc((size_t)(parts * g->cols), sizeof *sums);
-    if (!sums) return TD_ERR_MEMORY;
+    double few[64] = {0}, *sums = few;
+    if (parts * g->cols > 64 && !(sums = td_calloc((size_t)(parts * g->cols), sizeof *sums)))
+        return TD_ERR_MEMORY;
     td_parallel_for((size_t)parts, 4, sum_parts, &(job){fast, g, sums, per_part});
     for (int64_t p = 1; p < parts; p++)
         for (int64_t c = 0; c < g->cols; c++) sums[c] += sums[p * g->cols + c];
     for (int64_t c = 0; c < g->cols; c++) out[c] = (float)(sums[c] / scale);
-    td_free(sums);
+    if (sums != few) td_free(sums);
     return TD_OK;
 }
 
