@@ -14,16 +14,17 @@ static td_status build(td_module *net, const void *options) {
     return td_add_linear(net, "fc2", 128, 10);
 }
 
+/* ReLU overwrites: nothing needs a convolution's or a linear layer's own result again. */
 static td_tensor *forward(td_module *net, td_tensor *x) {
     x = td_module_forward(td_module_child(net, "conv1"), x);
-    td_move(&x, td_relu(x));
+    td_relu_(x);
     td_move(&x, td_module_forward(td_module_child(net, "conv2"), x));
-    td_move(&x, td_relu(x));
+    td_relu_(x);
     td_move(&x, td_max_pool2d(x, {2, 2}));
     td_move(&x, td_module_forward(td_module_child(net, "dropout1"), x));
     td_move(&x, td_flatten(x, 1));
     td_move(&x, td_module_forward(td_module_child(net, "fc1"), x));
-    td_move(&x, td_relu(x));
+    td_relu_(x);
     td_move(&x, td_module_forward(td_module_child(net, "dropout2"), x));
     td_move(&x, td_module_forward(td_module_child(net, "fc2"), x));
     return td_log_softmax(x, 1);
