@@ -20,8 +20,8 @@ td_status td_call_failed(td_call *call, td_status status) {
     bool named =
         !strncmp(record.text, name, length) && (record.text[length] == ':' || record.text[length] == '_');
     if (!named)
-        td_fail(status, record.foreign, "model", "%s%s: %s", name, call->form == TD_FORM_IN_PLACE ? "_" : "",
-                record.text);
+        td_fail(status, record.foreign, "model", "%s%s: %s", name,
+                call->form == TD_FORM_IN_PLACE && name[length - 1] != '_' ? "_" : "", record.text);
     td_scope_fail(status);
     return status;
 }
@@ -174,10 +174,18 @@ td_status td_call_view(td_call *call, td_tensor *self, const td_layout *layout, 
     return TD_OK;
 }
 
+/* A part that failed has named itself; what the composite found wrong by itself is still without a name. */
+static td_status name_composite(const td_call *call, td_status status) {
+    td_error record = *td_error_last();
+    size_t word = strspn(record.text, "abcdefghijklmnopqrstuvwxyz0123456789_");
+    if (word && record.text[word] == ':') return status;
+    return td_fail(status, record.foreign, "model", "%s: %s", td_op_describe(call->op)->name, record.text);
+}
+
 td_status td_call_composite(td_call *call, td_scope *scope, td_tensor *result) {
     call->out[0] = td_scope_return(scope, result);
     td_status status = td_scope_close(scope);
-    if (status < 0) return status;
+    if (status < 0) return name_composite(call, status);
     return result ? TD_OK : td_call_failed(call, td_fail(TD_ERR_INTERNAL, 0, "model", "no result"));
 }
 

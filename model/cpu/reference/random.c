@@ -24,6 +24,7 @@ static td_status uniform_(td_context *context, const void *args, td_tensor *cons
     float *f32 = (float *)(void *)td_tensor_bytes(x);
     double *f64 = (double *)(void *)td_tensor_bytes(x);
     if (!td_dtype_is_floating(x->dtype) || !is_computable(x->dtype)) return refuse_dtype(x);
+    if (a->from > a->to) return td_fail(TD_ERR_ARG, 0, "model", "from %g is above to %g", a->from, a->to);
     walk w = walk_in_memory(x);
     if (walk_is_empty(&w)) return TD_OK;
     const size_t at_once = td_tensor_is_dense(x) ? (size_t)x->count : 1;
@@ -44,6 +45,7 @@ static td_status normal_(td_context *context, const void *args, td_tensor *const
     float *f32 = (float *)(void *)td_tensor_bytes(x);
     double *f64 = (double *)(void *)td_tensor_bytes(x);
     if (!td_dtype_is_floating(x->dtype) || !is_computable(x->dtype)) return refuse_dtype(x);
+    if (!(a->std >= 0)) return td_fail(TD_ERR_ARG, 0, "model", "std %g is negative", a->std);
     walk w = walk_in_memory(x);
     if (walk_is_empty(&w)) return TD_OK;
     const size_t at_once = x->contiguous ? (size_t)x->count : 1;
@@ -60,6 +62,8 @@ static td_status bernoulli_(td_context *context, const void *args, td_tensor *co
     const td_bernoulli_in_place_args *a = args;
     td_tensor *x = out[0];
     if (!is_computable(x->dtype)) return refuse_dtype(x);
+    if (!(a->p >= 0 && a->p <= 1))
+        return td_fail(TD_ERR_ARG, 0, "model", "probability %g is not within [0, 1]", a->p);
     walk w = walk_in_memory(x);
     if (walk_is_empty(&w)) return TD_OK;
     do {

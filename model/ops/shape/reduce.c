@@ -103,6 +103,10 @@ td_status shape_scattered(const td_tensor *self, int64_t dim, const td_tensor *i
     TD_TRY(shape_check_same_dtype("src", src, self));
     bool fits = src->ndim == index->ndim;
     for (int d = 0; fits && d < src->ndim; d++) fits = index->sizes[d] <= src->sizes[d];
-    if (!fits) return td_fail(TD_ERR_ARG, 0, "model", "src is smaller than index");
+    char texts[2][96];
+    if (!fits)
+        return td_fail(TD_ERR_ARG, 0, "model", "src of sizes %s is smaller than index of %s",
+                       td_sizes_text(src->sizes, src->ndim, texts[0], sizeof texts[0]),
+                       td_sizes_text(index->sizes, index->ndim, texts[1], sizeof texts[1]));
     return shape_same(self, out);
 }

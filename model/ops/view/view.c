@@ -82,7 +82,7 @@ td_status view_unsqueezed(const td_tensor *self, int64_t dim, td_layout *out) {
 
 td_status view_expanded(const td_tensor *self, const td_ints *size, td_layout *out) {
     int added = (int)size->count - self->ndim;
-    char text[96];
+    char texts[2][96];
     bool fits = added >= 0;
     td_layout_of(self, out);
     out->ndim = (int)size->count;
@@ -95,8 +95,9 @@ td_status view_expanded(const td_tensor *self, const td_ints *size, td_layout *o
         out->strides[d] = 0;
     }
     if (fits) return TD_OK;
-    return td_fail(TD_ERR_ARG, 0, "model", "sizes %s cannot be expanded to the given ones",
-                   td_sizes_text(self->sizes, self->ndim, text, sizeof text));
+    return td_fail(TD_ERR_ARG, 0, "model", "sizes %s cannot be expanded to %s",
+                   td_sizes_text(self->sizes, self->ndim, texts[0], sizeof texts[0]),
+                   td_sizes_text(size->at, (int)size->count, texts[1], sizeof texts[1]));
 }
 
 /* Positions start, start + step, ... of a dim, `count` of them. */
