@@ -15,6 +15,7 @@ extern const td_kernel_row cpu_reference_reduce[], cpu_reference_matmul[], cpu_r
     cpu_reference_copy[];
 extern const td_kernel_row cpu_native_pointwise[], cpu_native_reduce[], cpu_native_matmul[],
     cpu_native_conv[], cpu_native_pool[], cpu_native_dropout[], cpu_native_copy[];
+extern const td_kernel_row cpu_spare_matmul[], cpu_spare_conv[]; /* asked after oneDNN */
 
 /* What the context's kernels did; tests fix these numbers. */
 typedef struct cpu_counters {
@@ -29,7 +30,6 @@ typedef struct cpu_state {
     cpu_counters counters;
     float *scratch; /* grows, never shrinks */
     size_t scratch_floats;
-    bool plugin_asked; /* oneDNN was looked for, or is not wanted */
 } cpu_state;
 
 static inline cpu_state *cpu_state_of(td_context *context) { return td_kernels_of(context)->cpu; }
@@ -37,9 +37,6 @@ static inline cpu_state *cpu_state_of(td_context *context) { return td_kernels_o
 /* At least `floats` of the context's scratch memory, 64-byte aligned, valid until the next call. NULL after
  * recording TD_ERR_MEMORY. */
 float *cpu_scratch(td_context *context, size_t floats);
-
-/* Is oneDNN's plug-in there? Loads it at the first call. */
-bool cpu_has_plugin(td_context *context);
 
 static inline float *cpu_f32(const td_tensor *x) { return (float *)(void *)td_tensor_bytes(x); }
 

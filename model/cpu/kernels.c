@@ -1,8 +1,8 @@
 /*
- * The table of kernels of one context: for each row our own fast kernel where there is one, then oneDNN's,
- * then the plain one. oneDNN takes 1.7 ms to load, so its place is held by a kernel that loads the plug-in
- * when a heavy operation first comes past it. TANDEM_KERNELS=reference leaves only the plain kernels, =native
- * leaves out oneDNN.
+ * The table of kernels of one context: for each row our own fast kernel where it does best, then oneDNN's,
+ * then our own for the rest, then the plain one. oneDNN takes 1.7 ms to load, so its place is held by a
+ * kernel that loads the plug-in when a heavy operation first comes past it. TANDEM_KERNELS=reference leaves
+ * only the plain kernels, =native leaves out oneDNN.
  */
 #include "base/log.h"
 #include "base/memory.h"
@@ -22,6 +22,8 @@ static const td_kernel_row *const native_families[] = {
     cpu_native_pointwise, cpu_native_reduce,  cpu_native_matmul, cpu_native_conv,
     cpu_native_pool,      cpu_native_dropout, cpu_native_copy,
 };
+
+static const td_kernel_row *const spare_families[] = {cpu_spare_matmul, cpu_spare_conv};
 
 /* The rows that oneDNN's plug-in may have kernels for, each with the kernel that stands in until it is
  * loaded. */
@@ -94,13 +96,6 @@ static void load_plugin(td_context *context) {
         td_kernel **place = find(kernels, row->op, row->kernel);
         if (place) *place = status < 0 ? not_here : offered(plugin, row->op);
     }
-    kernels->cpu->plugin_asked = true;
-}
-
-bool cpu_has_plugin(td_context *context) {
-    td_kernels *kernels = td_kernels_of(context);
-    if (!kernels->cpu->plugin_asked) load_plugin(context);
-    return kernels->plugin_close != NULL;
 }
 
 /* Load, then let the kernel that now has our place do the work. */
@@ -146,9 +141,9 @@ td_status cpu_kernels_open(td_context *context) {
         return TD_ERR_MEMORY;
     }
     kernels->cpu->fast = cpu_fast_choose();
-    kernels->cpu->plugin_asked = plain || no_plugin;
     if (!plain) append_families(kernels, native_families, sizeof native_families / sizeof *native_families);
     if (!plain && !no_plugin) append_families(kernels, (const td_kernel_row *const[]){placeholders}, 1);
+    if (!plain) append_families(kernels, spare_families, sizeof spare_families / sizeof *spare_families);
     append_families(kernels, reference_families, sizeof reference_families / sizeof *reference_families);
     context->slots[TD_SLOT_KERNELS] = kernels;
     context->destroy[TD_SLOT_KERNELS] = close_kernels;

@@ -34,8 +34,9 @@ typedef struct td_kernel_row {
 
 /* In the order in which they are asked. */
 typedef enum td_kernel_level {
-    TD_KERNEL_NATIVE,    /* our own for this processor (AVX2, AVX-512); declines what the next does better */
+    TD_KERNEL_NATIVE,    /* our own for this processor (AVX2, AVX-512), for what they do best */
     TD_KERNEL_PLUGIN,    /* a library: oneDNN */
+    TD_KERNEL_SPARE,     /* our own for the rest, and for all of it where there is no library */
     TD_KERNEL_REFERENCE, /* plain C */
     TD_KERNEL_LEVELS
 } td_kernel_level;

@@ -92,7 +92,7 @@ static void run_mm(td_context *context, const int64_t size[3], const char *a_lay
     guarded_make(&y, TD_DTYPE_F32, 2, (int64_t[]){size[0], size[2]}, c_layout);
     const td_mm_args args = {&a.tensor, &b.tensor};
     kernels_case c = {
-        TD_OP_MM, cpu_reference_matmul, cpu_native_matmul, &args, {&y}, 1, NEAR_ROUNDED, 2e-5, false, false};
+        TD_OP_MM, cpu_reference_matmul, cpu_spare_matmul, &args, {&y}, 1, NEAR_ROUNDED, 2e-5, false, false};
     snprintf(what, sizeof what, "mm %d x %d x %d, %s x %s to %s", (int)size[0], (int)size[1], (int)size[2],
              a_layout, b_layout, c_layout);
     kernels_compare(context, &c, what);
@@ -119,7 +119,7 @@ START_TEST(linear_takes_leading_dimensions_and_a_bias) {
     guarded_make(&y, TD_DTYPE_F32, 3, (int64_t[]){4, 9, 21}, "row");
     td_linear_args args = {&x.tensor, &w.tensor, &b.tensor};
     kernels_case c = {
-        TD_OP_LINEAR, cpu_reference_matmul, cpu_native_matmul, &args, {&y}, 1, NEAR_ROUNDED, 2e-5, false,
+        TD_OP_LINEAR, cpu_reference_matmul, cpu_spare_matmul, &args, {&y}, 1, NEAR_ROUNDED, 2e-5, false,
         false};
     kernels_compare(context, &c, "linear with bias");
     args.bias = NULL;
@@ -137,7 +137,7 @@ START_TEST(lists_of_products_match_the_plain_ones) {
     guarded_make(&y, TD_DTYPE_F32, 3, (int64_t[]){3, 20, 18}, "row");
     const td_bmm_args args = {&a.tensor, &b.tensor};
     kernels_case c = {
-        TD_OP_BMM, cpu_reference_matmul, cpu_native_matmul, &args, {&y}, 1, NEAR_ROUNDED, 2e-5, false, false};
+        TD_OP_BMM, cpu_reference_matmul, cpu_spare_matmul, &args, {&y}, 1, NEAR_ROUNDED, 2e-5, false, false};
     kernels_compare(context, &c, "bmm");
     kernels_close(context);
     guarded_free(&a), guarded_free(&b), guarded_free(&y);

@@ -47,7 +47,7 @@ START_TEST(convolutions_match_the_plain_ones) {
         &t->x.tensor, &t->w.tensor, &t->b.tensor, {1, 1}, {s->pad_rows, s->pad_cols}, {1, 1}, 1};
     kernels_case c = {TD_OP_CONV2D_FORWARD,
                       cpu_reference_conv,
-                      cpu_native_conv,
+                      cpu_spare_conv,
                       &args,
                       {&t->y},
                       1,
@@ -189,7 +189,7 @@ START_TEST(other_convolutions_are_left_to_others) {
     td_conv2d_forward_args args = {&t->x.tensor, &t->w.tensor, NULL, {1, 1}, {1, 1}, {1, 1}, 1};
     kernels_case c = {TD_OP_CONV2D_FORWARD,
                       cpu_reference_conv,
-                      cpu_native_conv,
+                      cpu_spare_conv,
                       &args,
                       {&t->y},
                       1,

@@ -154,11 +154,14 @@ static td_status convolve(td_context *context, const td_tensor *x, taps t, const
     return TD_OK;
 }
 
+static td_status few_channels(td_context *context, const void *args, td_tensor *const *out) {
+    return cpu_direct_forward(context, args, out[0]);
+}
+
 static td_status conv2d_forward(td_context *context, const void *args, td_tensor *const *out) {
     const td_conv2d_forward_args *a = args;
     if (!is_winograd(a->input, a->weight, out[0], a->stride, a->padding, a->dilation, a->groups))
-        return cpu_direct_forward(context, a, out[0]);
-    if (cpu_has_plugin(context)) return TD_PENDING;
+        return TD_PENDING;
     if (a->bias && (a->bias->dtype != TD_DTYPE_F32 || a->bias->strides[0] != 1)) return TD_PENDING;
     return convolve(context, a->input, taps_of(a->weight), a->bias ? cpu_f32(a->bias) : NULL, out[0],
                     a->padding[0], a->padding[1]);
@@ -213,8 +216,10 @@ static td_status conv2d_backward_weight(td_context *context, const void *args, t
 }
 
 const td_kernel_row cpu_native_conv[] = {
-    {TD_OP_CONV2D_FORWARD, conv2d_forward},
+    {TD_OP_CONV2D_FORWARD, few_channels},
     {TD_OP_CONV2D_BACKWARD_INPUT, conv2d_backward_input},
     {TD_OP_CONV2D_BACKWARD_WEIGHT, conv2d_backward_weight},
     TD_KERNELS_END,
 };
+
+const td_kernel_row cpu_spare_conv[] = {{TD_OP_CONV2D_FORWARD, conv2d_forward}, TD_KERNELS_END};

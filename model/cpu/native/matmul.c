@@ -1,7 +1,7 @@
 /*
- * Our own matrix products: all that fit where oneDNN is missing; otherwise those for which they are faster,
- * the small ones (its call costs 300 ns) and the thin ones of a training step, which it computes at half
- * speed. Threads get whole stripes of rows or columns, so the result does not depend on their number.
+ * Our own matrix products. Before oneDNN they take those they compute faster: the small ones (its call costs
+ * 300 ns) and the thin ones of a training step, which it computes at half speed; after it, or without it,
+ * all. Threads get whole stripes of rows or columns, so the result does not depend on their number.
  */
 #include "base/parallel.h"
 #include "model/cpu/internal.h"
@@ -47,11 +47,8 @@ static td_status multiply(td_context *context, const cpu_product *p) {
     return TD_OK;
 }
 
-/* Ours, or oneDNN's? */
-static bool declines(td_context *context, int64_t rows, int64_t cols, int64_t depth) {
-    if (rows <= 64 || cols <= 64 || depth <= 64) return false;
-    return cpu_has_plugin(context);
-}
+/* Is this product faster here than in oneDNN? */
+static bool is_thin(const cpu_product *p) { return p->rows <= 64 || p->cols <= 64 || p->depth <= 64; }
 
 static cpu_matrix matrix_of(const td_tensor *x) {
     return (cpu_matrix){cpu_f32(x), x->strides[x->ndim - 2], x->strides[x->ndim - 1]};
@@ -61,7 +58,7 @@ static bool all_f32(const td_tensor *a, const td_tensor *b, const td_tensor *c) 
     return a->dtype == TD_DTYPE_F32 && b->dtype == TD_DTYPE_F32 && c->dtype == TD_DTYPE_F32 && c->count > 0;
 }
 
-static td_status mm(td_context *context, const void *args, td_tensor *const *out) {
+static td_status run_mm(td_context *context, const void *args, td_tensor *const *out, bool only_thin) {
     const td_mm_args *a = args;
     const cpu_product p = {out[0]->sizes[0],
                            out[0]->sizes[1],
@@ -71,17 +68,17 @@ static td_status mm(td_context *context, const void *args, td_tensor *const *out
                            matrix_of(out[0]),
                            NULL};
     if (!all_f32(a->self, a->mat2, out[0]) || p.depth == 0) return TD_PENDING;
-    if (declines(context, p.rows, p.cols, p.depth)) return TD_PENDING;
+    if (only_thin && !is_thin(&p)) return TD_PENDING;
     return multiply(context, &p);
 }
 
-static td_status bmm(td_context *context, const void *args, td_tensor *const *out) {
+static td_status run_bmm(td_context *context, const void *args, td_tensor *const *out, bool only_thin) {
     const td_bmm_args *a = args;
     const td_tensor *c = out[0];
     cpu_product p = {c->sizes[1],  c->sizes[2], a->self->sizes[2], matrix_of(a->self), matrix_of(a->mat2),
                      matrix_of(c), NULL};
     if (!all_f32(a->self, a->mat2, c) || p.depth == 0) return TD_PENDING;
-    if (declines(context, p.rows, p.cols, p.depth)) return TD_PENDING;
+    if (only_thin && !is_thin(&p)) return TD_PENDING;
     for (int64_t i = 0; i < c->sizes[0]; i++) {
         TD_TRY(multiply(context, &p));
         p.a.data += a->self->strides[0];
@@ -104,7 +101,7 @@ static bool as_rows(const td_tensor *x, int64_t *rows, int64_t *stride) {
     return true;
 }
 
-static td_status linear(td_context *context, const void *args, td_tensor *const *out) {
+static td_status run_linear(td_context *context, const void *args, td_tensor *const *out, bool only_thin) {
     const td_linear_args *a = args;
     const td_tensor *x = a->input, *w = a->weight, *y = out[0];
     if (!all_f32(x, w, y) || w->sizes[1] == 0) return TD_PENDING;
@@ -112,7 +109,6 @@ static td_status linear(td_context *context, const void *args, td_tensor *const 
         return TD_PENDING;
     int64_t rows, x_row, y_rows, y_row;
     if (!as_rows(x, &rows, &x_row) || !as_rows(y, &y_rows, &y_row)) return TD_PENDING;
-    if (declines(context, rows, w->sizes[0], w->sizes[1])) return TD_PENDING;
     const cpu_product p = {rows,
                            w->sizes[0],
                            w->sizes[1],
@@ -120,12 +116,39 @@ static td_status linear(td_context *context, const void *args, td_tensor *const 
                            {cpu_f32(w), w->strides[1], w->strides[0]},
                            {cpu_f32(y), y_row, y->strides[y->ndim - 1]},
                            a->bias ? cpu_f32(a->bias) : NULL};
+    if (only_thin && !is_thin(&p)) return TD_PENDING;
     return multiply(context, &p);
 }
 
+static td_status thin_mm(td_context *context, const void *args, td_tensor *const *out) {
+    return run_mm(context, args, out, true);
+}
+static td_status any_mm(td_context *context, const void *args, td_tensor *const *out) {
+    return run_mm(context, args, out, false);
+}
+static td_status thin_bmm(td_context *context, const void *args, td_tensor *const *out) {
+    return run_bmm(context, args, out, true);
+}
+static td_status any_bmm(td_context *context, const void *args, td_tensor *const *out) {
+    return run_bmm(context, args, out, false);
+}
+static td_status thin_linear(td_context *context, const void *args, td_tensor *const *out) {
+    return run_linear(context, args, out, true);
+}
+static td_status any_linear(td_context *context, const void *args, td_tensor *const *out) {
+    return run_linear(context, args, out, false);
+}
+
 const td_kernel_row cpu_native_matmul[] = {
-    {TD_OP_MM, mm},
-    {TD_OP_BMM, bmm},
-    {TD_OP_LINEAR, linear},
+    {TD_OP_MM, thin_mm},
+    {TD_OP_BMM, thin_bmm},
+    {TD_OP_LINEAR, thin_linear},
+    TD_KERNELS_END,
+};
+
+const td_kernel_row cpu_spare_matmul[] = {
+    {TD_OP_MM, any_mm},
+    {TD_OP_BMM, any_bmm},
+    {TD_OP_LINEAR, any_linear},
     TD_KERNELS_END,
 };
