@@ -101,6 +101,7 @@ static const refusal refusals[] = {
     {"sub", "self=bool(3) other=bool(3)", "bool", true},
     {"neg", "self=bool(3)", "bool", true},
     {"clamp", "self=(3)", "min"},
+    {"add", "self=i64(3) other=i64(3) alpha=0.5", "0.5"},
     {"mm", "self=(2,3) mat2=i64(3,2)", "i64"},
     {"dropout", "input=(3) p=1.5", "1.5"},
     {"bernoulli_", "self=(3) p=-0.5", "-0.5"},

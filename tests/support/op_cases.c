@@ -160,8 +160,10 @@ const op_case op_cases[] = {
     {"expand", "self=(3,1) size=[2,-1,4]"},
     {"narrow", "self=(5,2) dim=0 start=1 length=3"},
     {"narrow", "self=(2,5) dim=-1 start=-3 length=2"},
+    {"narrow", "self=(2,5) dim=-1 start=-2 length=2"}, /* up to the end, which is no 0 */
     {"slice", "self=(5,2) dim=0 start=1 end=4"},
     {"slice", "self=(2,7) dim=-1 start=-6 step=2"},
+    {"slice", "self=(7) start=-100 end=-1 step=3"},
     {"select", "self=(2,3) dim=1 index=-1"},
 
     /* Rearranging */
@@ -278,6 +280,9 @@ const op_case op_cases[] = {
     {"matmul", "self=(0) other=(0)"},
     {"linear", "input=(0,4) weight=(3,4) bias=(3)"},
     {"linear", "input=(2,0) weight=(3,0) bias=(3)"},
+    {"linear", "input=(5,2,0) weight=(3,0) bias=(3)"},
+    {"linear", "input=(5) weight=(0,5) bias=(0)"},
+    {"linear", "input=(2,2,5) weight=(0,5)"},
     {"permute", "self=(1,2,1,2,1,2,1,2) dims=[7,0,6,1,5,2,4,3]"},
     {"flatten", "self=()"},
     {"reshape", "self=(0,4) shape=[2,0,3]"},

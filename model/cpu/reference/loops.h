@@ -19,7 +19,7 @@ static inline loop_number number_of(td_scalar scalar) {
 /* clang-format off */
 #define NUMBER(type)                                                                                         \
     _Generic((type)0, float: (type)number->real, double: (type)number->real,                                 \
-             default: (type)number->integer)
+             bool: (type)(number->real != 0), default: (type)number->integer)
 /* clang-format on */
 
 /* static void <name>_<suffix>(...): result of `out_type` from one argument of `type`. */

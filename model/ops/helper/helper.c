@@ -93,6 +93,13 @@ td_tensor *helper_slice_gradient(td_tensor *grad, td_ints sizes, int64_t dim, in
     return td_alias(whole);
 }
 
+td_tensor *helper_narrow_gradient(td_tensor *grad, td_ints sizes, int64_t dim, int64_t start,
+                                  int64_t length) {
+    td_tensor *whole = td_zeros(sizes, .dtype = (td_dtype)grad->dtype);
+    td_copy_(td_narrow(whole, dim, start, length), grad);
+    return td_alias(whole);
+}
+
 td_tensor *helper_select_gradient(td_tensor *grad, td_ints sizes, int64_t dim, int64_t index) {
     td_tensor *whole = td_zeros(sizes, .dtype = (td_dtype)grad->dtype);
     td_copy_(td_select(whole, dim, index), grad);
@@ -124,7 +131,10 @@ td_tensor *helper_strided_again(td_tensor *grad, td_ints input_size, td_ints inp
 }
 
 static td_tensor *as_matrix(td_tensor *x) {
-    return x->ndim == 2 ? x : td_reshape(x, TD_INTS(-1, x->sizes[x->ndim - 1]));
+    if (x->ndim == 2) return x;
+    int64_t columns = x->sizes[x->ndim - 1], rows = 1;
+    for (int d = 0; d < x->ndim - 1; d++) rows *= x->sizes[d];
+    return td_reshape(x, TD_INTS(rows, columns));
 }
 
 td_tensor *helper_linear_weight_gradient(td_tensor *grad, td_tensor *input) {

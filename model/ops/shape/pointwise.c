@@ -67,6 +67,15 @@ td_status shape_promoted(const td_tensor *self, const td_tensor *other, td_layou
     return broadcast(self, other, td_result_type(self, other), out);
 }
 
+td_status shape_promoted_scaled(const td_tensor *self, const td_tensor *other, td_scalar alpha,
+                                td_layout *out) {
+    td_dtype dtype = td_result_type(self, other);
+    if (alpha.kind == TD_SCALAR_REAL && !td_dtype_is_floating(dtype))
+        return td_fail(TD_ERR_ARG, 0, "model", "alpha %g is real, but the result is %s", alpha.value.real,
+                       td_dtype_name(dtype));
+    return broadcast(self, other, dtype, out);
+}
+
 td_status shape_promoted_floating(const td_tensor *self, const td_tensor *other, td_layout *out) {
     return broadcast(self, other, td_floating_of(td_result_type(self, other)), out);
 }
@@ -119,10 +128,7 @@ td_status shape_chosen(const td_tensor *condition, const td_tensor *self, const 
     return TD_OK;
 }
 
-td_status shape_masked(const td_tensor *self, const td_tensor *mask, td_scalar value, td_layout *out) {
+td_status shape_masked(const td_tensor *self, const td_tensor *mask, td_layout *out) {
     TD_TRY(check_bool("mask", mask));
-    if (td_result_type_scalar(self, value) != (td_dtype)self->dtype)
-        return td_fail(TD_ERR_ARG, 0, "model", "value is of a higher kind than self, which is %s",
-                       td_dtype_name((td_dtype)self->dtype));
     return broadcast(self, mask, (td_dtype)self->dtype, out);
 }
