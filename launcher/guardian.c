@@ -116,7 +116,9 @@ static void count_child(pid_t pid, void *cookie) {
 /* Once the ranks are gone the launcher decides what happens to the processes they left behind. */
 static void report_remains(guardian *g) {
     int remains = 0;
-    visit_children(count_child, &remains);
+    siginfo_t info;
+    bool any = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
+    if (any) visit_children(count_child, &remains); /* else /proc need not be asked */
     if (g->remains >= 0 && (remains > 0) == (g->remains > 0)) return;
     g->remains = remains;
     report(g, (guardian_event){.kind = GUARDIAN_REMAINS, .rank = -1, .value = remains});

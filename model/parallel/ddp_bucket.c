@@ -1,0 +1,163 @@
+/* Buckets: cutting, weighing, reducing. Everything that reads or writes their memory. */
+#include "base/memory.h"
+#include "dist/arena.h"
+#include "model/parallel/internal.h"
+#include "model/tensor/storage.h"
+
+#include <string.h>
+
+static const td_device cpu = {TD_DEVICE_CPU, 0};
+
+#define SLOT_BYTES     64  /* slots begin at multiples of it, as tensors' data does */
+#define SLICE_ELEMENTS 256 /* what ranks divide among themselves is cut at multiples of it */
+
+static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
+
+static char *at_element(const td_ddp_bucket *bucket, size_t element) {
+    return (char *)bucket->data + element * td_dtype_size(bucket->dtype);
+}
+
+static void set_number(td_ddp_bucket *bucket, size_t element, double value) {
+    if (bucket->dtype == TD_DTYPE_F32)
+        *(float *)(void *)at_element(bucket, element) = (float)value;
+    else
+        *(double *)(void *)at_element(bucket, element) = value;
+}
+
+static double get_number(const td_ddp_bucket *bucket, size_t element) {
+    if (bucket->dtype == TD_DTYPE_F32) return *(const float *)(const void *)at_element(bucket, element);
+    return *(const double *)(const void *)at_element(bucket, element);
+}
+
+/* --- cutting ---------------------------------------------------------------------------------------- */
+
+/* Assign each slot to a bucket: a new one when the dtype changes or the last has reached its size. */
+static void cut(td_ddp *ddp, size_t bucket_bytes) {
+    td_ddp_bucket *bucket = NULL;
+    for (size_t i = 0; i < ddp->slot_count; i++) {
+        td_ddp_slot *slot = &ddp->slots[i];
+        td_dtype dtype = td_tensor_dtype(slot->param);
+        size_t size = td_dtype_size(dtype);
+        if (!bucket || bucket->dtype != dtype || bucket->samples_at * size >= bucket_bytes) {
+            bucket = &ddp->buckets[ddp->bucket_count++];
+            *bucket = (td_ddp_bucket){.dtype = dtype, .first = i};
+        }
+        slot->bucket = ddp->bucket_count - 1;
+        slot->count = (size_t)td_tensor_count(slot->param);
+        slot->offset = bucket->samples_at;
+        bucket->samples_at += round_up(slot->count, SLOT_BYTES / size);
+        bucket->end = i + 1;
+    }
+    for (size_t b = 0; b < ddp->bucket_count; b++) {
+        bucket = &ddp->buckets[b];
+        bucket->waiting = bucket->end - bucket->first;
+        bucket->elements = round_up(bucket->samples_at + 1 + bucket->waiting, SLICE_ELEMENTS);
+    }
+}
+
+/* Let a slot's gradient be born in its bucket, laid out as its parameter. */
+static td_status give_home(td_ddp *ddp, td_ddp_slot *slot) {
+    const td_ddp_bucket *bucket = &ddp->buckets[slot->bucket];
+    td_storage *storage;
+    TD_TRY(td_storage_wrap(at_element(bucket, slot->offset), slot->count * td_dtype_size(bucket->dtype), NULL,
+                           NULL, &storage));
+    td_ints strides = td_tensor_strides(slot->param);
+    td_scope *scope = td_scope_open(ddp->context);
+    td_tensor *home = td_tensor_wrap(storage, 0, bucket->dtype, td_tensor_sizes(slot->param), &strides);
+    if (home) slot->home = td_keep(home);
+    td_status status = td_scope_close(scope);
+    td_storage_release(&storage);
+    if (status < 0) return status;
+    return td_leaf_set_home(slot->param, slot->home);
+}
+
+td_status ddp_make_buckets(td_ddp *ddp, size_t bucket_bytes) {
+    ddp->buckets = td_calloc(ddp->slot_count, sizeof *ddp->buckets);
+    if (!ddp->buckets) return TD_ERR_MEMORY;
+    cut(ddp, bucket_bytes);
+    for (size_t b = 0; b < ddp->bucket_count; b++) {
+        td_ddp_bucket *bucket = &ddp->buckets[b];
+        TD_TRY(td_arena_alloc(td_group_arena(ddp->group), bucket->elements * td_dtype_size(bucket->dtype),
+                              &bucket->data));
+    }
+    for (size_t i = 0; i < ddp->slot_count; i++) TD_TRY(give_home(ddp, &ddp->slots[i]));
+    return TD_OK;
+}
+
+void ddp_drop_buckets(td_ddp *ddp) {
+    for (size_t i = 0; i < ddp->slot_count; i++) {
+        td_ddp_slot *slot = &ddp->slots[i];
+        if (!slot->home) continue;
+        td_tensor_zero_grad(slot->param);
+        td_leaf_set_home(slot->param, NULL); /* an empty slot has nothing to move, so this cannot fail */
+        td_release(&slot->home);
+    }
+    for (size_t b = 0; b < ddp->bucket_count; b++) {
+        td_work_release(&ddp->buckets[b].work);
+        td_arena_free(td_group_arena(ddp->group), &ddp->buckets[b].data);
+    }
+    td_free(ddp->buckets);
+    ddp->buckets = NULL;
+    ddp->bucket_count = 0;
+}
+
+/* --- weighing --------------------------------------------------------------------------------------- */
+
+void ddp_multiply(td_dtype dtype, void *data, size_t count, double factor) {
+    if (dtype == TD_DTYPE_F32) {
+        float *x = data, f = (float)factor;
+        for (size_t i = 0; i < count; i++) x[i] *= f;
+    } else {
+        double *x = data;
+        for (size_t i = 0; i < count; i++) x[i] *= factor;
+    }
+}
+
+void ddp_divide(td_dtype dtype, void *data, size_t count, double divisor) {
+    if (dtype == TD_DTYPE_F32) {
+        float *x = data, d = (float)divisor;
+        for (size_t i = 0; i < count; i++) x[i] /= d;
+    } else {
+        double *x = data;
+        for (size_t i = 0; i < count; i++) x[i] /= divisor;
+    }
+}
+
+/* --- reducing --------------------------------------------------------------------------------------- */
+
+td_status ddp_post(td_ddp *ddp, td_ddp_bucket *bucket, double weight, int64_t samples) {
+    size_t element = td_dtype_size(bucket->dtype);
+    for (size_t i = bucket->first; i < bucket->end; i++) {
+        td_ddp_slot *slot = &ddp->slots[i];
+        bool filled = td_leaf_state(slot->param) != TD_GRAD_EMPTY;
+        char *data = at_element(bucket, slot->offset);
+        /* Zeros, not a product: what lies in an empty slot, or a gradient of no samples, may be NaN. */
+        if (!filled || weight == 0)
+            memset(data, 0, slot->count * element);
+        else if (weight != 1)
+            ddp_multiply(bucket->dtype, data, slot->count, weight);
+        set_number(bucket, bucket->samples_at + 1 + (i - bucket->first), filled);
+    }
+    set_number(bucket, bucket->samples_at, samples < 0 ? 1 : (double)samples);
+    return td_group_all_reduce(ddp->group, bucket->data, bucket->elements, bucket->dtype,
+                               samples < 0 ? TD_REDUCE_AVG : TD_REDUCE_SUM, cpu, NULL, &bucket->work);
+}
+
+td_status ddp_finish(td_ddp *ddp, td_ddp_bucket *bucket, bool weighted) {
+    td_status status = td_work_wait(bucket->work);
+    td_work_release(&bucket->work);
+    if (status < 0) return status;
+    double samples = get_number(bucket, bucket->samples_at);
+    if (samples == 0)
+        return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: no rank has a sample in this step");
+    for (size_t i = bucket->first; i < bucket->end; i++) {
+        td_ddp_slot *slot = &ddp->slots[i];
+        bool filled = get_number(bucket, bucket->samples_at + 1 + (i - bucket->first)) > 0;
+        if (filled && weighted)
+            ddp_divide(bucket->dtype, at_element(bucket, slot->offset), slot->count, samples);
+        td_leaf_set_state(slot->param, filled ? TD_GRAD_REDUCED : TD_GRAD_EMPTY);
+        slot->ready = false;
+    }
+    bucket->waiting = bucket->end - bucket->first;
+    return TD_OK;
+}
