@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 bool launcher_buffer_add(launcher_buffer *b, const char *bytes, size_t n) {
+    if (n == 0) return true;
     if (b->begin == b->end) b->begin = b->end = 0;
     if (b->capacity - b->end < n && b->begin >= n && b->begin > b->capacity / 2) {
         memmove(b->data, b->data + b->begin, b->end - b->begin);

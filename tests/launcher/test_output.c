@@ -191,7 +191,7 @@ START_TEST(a_progress_bar_of_rank_0_lives_on_a_terminal) {
                        "if [ $RANK = 0 ]; then printf '\\r10%%'; head -n 1 >/dev/null; printf '\\r20%%\\n';"
                        " else sleep 0.2; echo news; sleep 60; fi; kill -9 $$",
                        NULL});
-    read_terminal(terminal, text, sizeof text, "news");
+    read_terminal(terminal, text, sizeof text, "news\r\n10%");
     ck_contains(text, "10%\r\033[Knews\r\n10%");
     ck_assert_int_eq(write(terminal, "\n", 1), 1);
     read_terminal(terminal, text, sizeof text, "20%");
