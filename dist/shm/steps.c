@@ -29,7 +29,8 @@ static uint8_t *chunk_of_caller(const td_work *work, uint64_t chunk) {
     return (uint8_t *)work->call.data + chunk * TD_SHM_CHUNK;
 }
 
-/* Bring chunks of the current work into free slots. A slot is free again when its last chunk has been moved out. */
+/* Bring chunks of the current work into free slots. A slot is free again when its last chunk has been moved
+ * out. */
 static void stage(td_group *group, td_work *work) {
     td_shm *shm = td_shm_of(group);
     td_shm_member *own = &shm->members[group->rank];

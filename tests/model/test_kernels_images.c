@@ -77,7 +77,7 @@ START_TEST(input_gradients_match_the_plain_ones) {
                                                 1};
     kernels_case c = {TD_OP_CONV2D_BACKWARD_INPUT,
                       cpu_reference_conv,
-                      cpu_native_conv,
+                      cpu_spare_conv,
                       &args,
                       {&t->x},
                       1,
@@ -105,7 +105,7 @@ START_TEST(weight_gradients_match_the_plain_ones) {
                                                  1};
     kernels_case c = {TD_OP_CONV2D_BACKWARD_WEIGHT,
                       cpu_reference_conv,
-                      cpu_native_conv,
+                      cpu_spare_conv,
                       &args,
                       {&t->w},
                       1,

@@ -39,23 +39,35 @@ static void transpose(const float *from, int64_t from_stride, int64_t rows, int6
         for (int64_t j = 0; j < cols; j++) to[j * to_stride + i] = from[i * from_stride + j];
 }
 
+/* Panels of whole vectors from rows that lie in order, row by row. */
+static void pack_rows(const float *from, int64_t step_stride, int64_t steps, int64_t lanes, int64_t width,
+                      float *to) {
+    for (int64_t s = 0; s < steps; s++, from += step_stride)
+        for (int64_t first = 0; first < lanes; first += width)
+            for (int64_t l = 0; l < width; l += LANES)
+                store(to + first * steps + s * width + l, load(from + first + l));
+}
+
 /* Panels of `width`: to[panel][step][lane], from element (step, lane) at from + step * step_stride + lane *
  * lane_stride. Lanes beyond `lanes` are zero. */
 static void pack(const float *from, int64_t step_stride, int64_t lane_stride, int64_t steps, int64_t lanes,
                  int64_t width, float *to) {
-    for (int64_t first = 0; first < lanes; first += width, to += steps * width) {
+    int64_t first = 0;
+    if (lane_stride == 1 && width % LANES == 0) {
+        first = lanes / width * width;
+        pack_rows(from, step_stride, steps, first, width, to);
+    }
+    for (; first < lanes; first += width) {
         const int64_t live = smaller(width, lanes - first);
         const float *at = from + first * lane_stride;
-        if (live < width) memset(to, 0, (size_t)(steps * width) * sizeof *to);
+        float *panel = to + first * steps;
+        if (live < width) memset(panel, 0, (size_t)(steps * width) * sizeof *panel);
         if (step_stride == 1 && lane_stride != 1) {
-            transpose(at, lane_stride, live, steps, to, width);
-        } else if (lane_stride == 1 && live == width && width % LANES == 0) {
-            for (int64_t s = 0; s < steps; s++)
-                for (int64_t l = 0; l < width; l += LANES)
-                    store(to + s * width + l, load(at + s * step_stride + l));
+            transpose(at, lane_stride, live, steps, panel, width);
         } else {
             for (int64_t s = 0; s < steps; s++)
-                for (int64_t l = 0; l < live; l++) to[s * width + l] = at[s * step_stride + l * lane_stride];
+                for (int64_t l = 0; l < live; l++)
+                    panel[s * width + l] = at[s * step_stride + l * lane_stride];
         }
     }
 }
