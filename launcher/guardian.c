@@ -42,8 +42,7 @@ typedef struct guardian {
     int kept_n;
 } guardian;
 
-/* --- the children of this process ------------------------------------------------------------------------
- */
+/* --- the children of this process ----------------------------------------------------------------------- */
 
 typedef void visit_child(pid_t pid, void *cookie);
 

@@ -73,8 +73,7 @@ typedef struct job {
     bool loop_made;
 } job;
 
-/* --- orders ----------------------------------------------------------------------------------------------
- */
+/* --- orders --------------------------------------------------------------------------------------------- */
 
 static void on_deadline(uv_timer_t *timer);
 
@@ -134,8 +133,7 @@ static void on_deadline(uv_timer_t *timer) {
     become_reaped(j);
 }
 
-/* --- what happens ----------------------------------------------------------------------------------------
- */
+/* --- what happens --------------------------------------------------------------------------------------- */
 
 static void take_exit(job *j, const guardian_event *event) {
     launcher_rank *rank = &j->ranks[event->rank];
@@ -245,8 +243,7 @@ static void on_output_failed(int fd, int error, void *cookie) {
 
 static void on_output_finished(void *cookie) { uv_stop(&((job *)cookie)->loop); }
 
-/* --- making it -------------------------------------------------------------------------------------------
- */
+/* --- making it ------------------------------------------------------------------------------------------ */
 
 static td_status open_descriptors(job *j) {
     j->null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -365,8 +362,7 @@ static void release(job *j) {
         if (*fd >= 0) close(*fd);
 }
 
-/* --- from beginning to end -------------------------------------------------------------------------------
- */
+/* --- from beginning to end ------------------------------------------------------------------------------ */
 
 static td_status start(job *j, int *exit_code) {
     TD_TRY(launcher_find_program(j->options->program[0], j->path, sizeof j->path, exit_code));

@@ -6,6 +6,7 @@
 #include "config.h"
 #include "launcher/run.h"
 #include "tools/tools.h"
+#include "worker/train.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,14 +16,18 @@ typedef struct subcommand {
     const char *name;
     int (*entry)(int argc, char **argv); /* argv[0] is the name; gives the exit status */
     const char *summary;
-    bool is_launcher; /* -n is its own business */
+    bool is_launcher;                    /* -n is its own business */
+    int (*check)(int argc, char **argv); /* asked before ranks are launched: go on (negative), or
+                                            all is said, with this exit status; NULL: go on */
 } subcommand;
 
 /* A new one is a row here, with its entry function in the header of its folder. */
 static const subcommand subcommands[] = {
     // clang-format off
+    {"train",   tandem_train_main,   "train a model on all ranks", .check = tandem_train_check},
     {"run",     launcher_run_main,   "start N ranks of any program and look after them", true},
     {"sampler", tandem_sampler_main, "show which samples each rank receives, step by step", false},
+    {"bench",   tandem_bench_main,   "measure all-reduce, training steps, loading, launching", true},
     // clang-format on
 };
 enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
@@ -58,8 +63,7 @@ static int answer_unknown(const char *name) {
     return LAUNCHER_EXIT_OWN;
 }
 
-/* --- -n of any sub-command -------------------------------------------------------------------------------
- */
+/* --- -n of any sub-command ------------------------------------------------------------------------------ */
 
 /* Options of `tandem run` that may stand among a sub-command's own when it launches itself. */
 static const char *const launch_options[] = {"--shutdown-timeout", "--report"};
@@ -92,7 +96,7 @@ static bool asks_for_ranks(char **argv) {
 }
 
 /* `train -n 2 --model mlp` becomes `run -n 2 -- SELF train --model mlp`. */
-static int launch_itself(int argc, char **argv) {
+static int launch_itself(const subcommand *command, int argc, char **argv) {
     static char self[4096];
     if (launcher_own_path(self, sizeof self) < 0) {
         fprintf(stderr, "tandem: %s\n", td_error_last()->text);
@@ -100,10 +104,10 @@ static int launch_itself(int argc, char **argv) {
     }
     char **run = calloc((size_t)argc + 4, sizeof *run);
     if (!run) return LAUNCHER_EXIT_OWN;
-    int n = 0;
+    int n = 0, own_from = 0;
     run[n++] = "run";
     for (int pass = 0; pass < 2; pass++) { /* what is the launcher's, then what is the command's */
-        if (pass == 1) run[n++] = "--", run[n++] = self, run[n++] = argv[0];
+        if (pass == 1) run[n++] = "--", run[n++] = self, own_from = n, run[n++] = argv[0];
         bool own = true;
         for (int i = 1; i < argc;) {
             own = own && strcmp(argv[i], "--") != 0;
@@ -114,7 +118,8 @@ static int launch_itself(int argc, char **argv) {
                 if (wanted) run[n++] = argv[i];
         }
     }
-    int status = launcher_run_main(n, run);
+    int status = command->check ? command->check(n - own_from, run + own_from) : -1;
+    if (status < 0) status = launcher_run_main(n, run);
     free(run);
     return status;
 }
@@ -135,6 +140,6 @@ int main(int argc, char **argv) {
     }
     const subcommand *command = find_subcommand(name);
     if (!command) return answer_unknown(name);
-    if (!command->is_launcher && asks_for_ranks(argv + 2)) return launch_itself(argc - 1, argv + 1);
+    if (!command->is_launcher && asks_for_ranks(argv + 2)) return launch_itself(command, argc - 1, argv + 1);
     return command->entry(argc - 1, argv + 1);
 }

@@ -59,8 +59,7 @@ static destination *destination_of(stream *s) {
     return &s->output->to[s->sink == &s->output->to[0].sink ? 0 : 1];
 }
 
-/* --- putting lines into a sink ---------------------------------------------------------------------------
- */
+/* --- putting lines into a sink -------------------------------------------------------------------------- */
 
 /* Only rank 0 can draw: two bars on one line would be none. */
 static bool is_shown_at_once(const stream *s) { return s->rank == 0 && s->sink->terminal; }
@@ -148,8 +147,7 @@ static void take_bytes(stream *s, const char *bytes, size_t n) {
     if (is_shown_at_once(s) || launcher_buffer_size(&s->partial) > LINE_MOST) put_partial(s);
 }
 
-/* --- the pipes -------------------------------------------------------------------------------------------
- */
+/* --- the pipes ------------------------------------------------------------------------------------------ */
 
 static void give_chunk(uv_handle_t *handle, size_t wanted, uv_buf_t *buffer) {
     (void)wanted;
@@ -240,8 +238,7 @@ void launcher_output_finish(launcher_output *o) {
     look_whether_finished(o);
 }
 
-/* --- life -------------------------------------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------------------------------------- */
 
 /* Both of our outputs are one terminal or pipe: then one queue, or a long line of one could be torn by the
  * other. */

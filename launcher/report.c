@@ -78,8 +78,7 @@ static victim_cause cause_of(const launcher_rank *rank, const launcher_ending *e
     return killed && ending->killed ? VICTIM_KILLED : VICTIM_STOPPED;
 }
 
-/* --- for people ------------------------------------------------------------------------------------------
- */
+/* --- for people ----------------------------------------------------------------------------------------- */
 
 static void print_tail_line(const char *line, void *out) { fprintf(out, "  | %s\n", line); }
 
@@ -175,8 +174,7 @@ void launcher_report_print(FILE *out, const launcher_verdict *verdict, const lau
                 ending->left_behind == 1 ? "" : "es");
 }
 
-/* --- for machines ----------------------------------------------------------------------------------------
- */
+/* --- for machines --------------------------------------------------------------------------------------- */
 
 static void append_tail_line(const char *line, void *array) {
     json_array_append_new(array, json_string(line));

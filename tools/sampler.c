@@ -68,8 +68,7 @@ typedef struct experiment {
     bool same;           /* this one so far */
 } experiment;
 
-/* --- opening and closing ----------------------------------------------------------------------------------
- */
+/* --- opening and closing -------------------------------------------------------------------------------- */
 
 static td_status open_sampler(const sampler_values *v, int rank, td_sampler **sampler) {
     if (v->global_batch_size)
@@ -128,8 +127,7 @@ static td_status open_experiment(const sampler_values *v, experiment *e) {
     return status;
 }
 
-/* --- counting ---------------------------------------------------------------------------------------------
- */
+/* --- counting ------------------------------------------------------------------------------------------- */
 
 static td_status begin_epoch(experiment *e, int64_t epoch) {
     memset(e->owner, 0, (size_t)e->values->size * sizeof *e->owner);
@@ -172,8 +170,7 @@ static void end_epoch(experiment *e, int64_t epoch) {
     if (epoch > 0) e->same_epochs += e->same;
 }
 
-/* --- showing ----------------------------------------------------------------------------------------------
- */
+/* --- showing -------------------------------------------------------------------------------------------- */
 
 static int print_cell(const experiment *e, int i) {
     int width = 0;
@@ -285,8 +282,7 @@ static td_status show(experiment *e) {
     return TD_OK;
 }
 
-/* --- comparing --------------------------------------------------------------------------------------------
- */
+/* --- comparing ------------------------------------------------------------------------------------------ */
 
 /* One rank's order against the list. *equal is false, and the difference told, where they part. */
 static td_status compare(experiment *e, const index_list *list, bool *equal) {
@@ -322,8 +318,7 @@ static td_status compare(experiment *e, const index_list *list, bool *equal) {
     return TD_OK;
 }
 
-/* --- the command ------------------------------------------------------------------------------------------
- */
+/* --- the command ---------------------------------------------------------------------------------------- */
 
 static td_status check_values(const sampler_values *v, bool batch_given) {
     if (v->size == 0) return td_fail(TD_ERR_ARG, 0, "tools", "tandem sampler: --size N is needed");

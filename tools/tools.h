@@ -14,4 +14,7 @@ enum {
 /* tandem sampler: which samples each rank receives at each step. */
 int tandem_sampler_main(int argc, char **argv);
 
+/* tandem bench: how fast all-reduce, a training step, the loader and launching are here. */
+int tandem_bench_main(int argc, char **argv);
+
 #endif

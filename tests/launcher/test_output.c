@@ -153,8 +153,7 @@ START_TEST(a_slow_reader_slows_the_ranks) {
 }
 END_TEST
 
-/* --- with a terminal behind us ----------------------------------------------------------------------------
- */
+/* --- with a terminal behind us -------------------------------------------------------------------------- */
 
 /* Run in a terminal of 77 columns; everything that it shows until `wanted` comes or all has ended. */
 static void read_terminal(int terminal, char *text, size_t size, const char *wanted) {

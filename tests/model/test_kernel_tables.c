@@ -28,8 +28,7 @@ static void close_context(void) { td_context_close(&context); }
 
 static bool has_kernel(const td_op_info *info) { return !info->view && !info->composite; }
 
-/* --- one call ----------------------------------------------------------------------------------------------
- */
+/* --- one call ------------------------------------------------------------------------------------------- */
 
 typedef struct subject {
     op_inputs inputs;
@@ -85,8 +84,7 @@ static void call(subject *s, td_op form, td_tensor **results) {
     for (int i = 0; i < s->inputs.info->result_count; i++) results[i] = out[i].as.tensor;
 }
 
-/* --- guarded results ---------------------------------------------------------------------------------------
- */
+/* --- guarded results ------------------------------------------------------------------------------------ */
 
 /* A tensor like `like` in a buffer of its own full of GUARD; `sliced` leaves gaps between its elements. */
 typedef struct guarded {
@@ -129,8 +127,7 @@ static void check_guards(const guarded *g, const char *title) {
     free(own);
 }
 
-/* --- comparing ---------------------------------------------------------------------------------------------
- */
+/* --- comparing ------------------------------------------------------------------------------------------ */
 
 /* Other kernels may sum in another order: what is allowed grows with the largest element, and is not below
  * what sums of numbers around 1 differ by. */
@@ -213,8 +210,7 @@ static void check_case(const op_case *source, td_dtype dtype, op_layout layout) 
     ck_ok(td_scope_close(scope));
 }
 
-/* --- the tests ---------------------------------------------------------------------------------------------
- */
+/* --- the tests ------------------------------------------------------------------------------------------ */
 
 START_TEST(kernels_agree_with_the_reference) {
     static const td_dtype dtypes[] = {TD_DTYPE_F32, TD_DTYPE_F64};

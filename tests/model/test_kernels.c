@@ -192,8 +192,7 @@ START_TEST(sums_match_the_plain_ones) {
 }
 END_TEST
 
-/* --- dropout and copies ----------------------------------------------------------------------------------
- */
+/* --- dropout and copies --------------------------------------------------------------------------------- */
 
 START_TEST(dropout_draws_the_plain_mask_in_every_layout) {
     static const char *const layouts[] = {"row", "last"};

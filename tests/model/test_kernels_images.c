@@ -7,8 +7,7 @@
 
 static char what[256];
 
-/* --- convolutions ----------------------------------------------------------------------------------------
- */
+/* --- convolutions --------------------------------------------------------------------------------------- */
 
 static const struct conv_case {
     int64_t n, c, h, w, k, pad_rows, pad_cols;
@@ -284,8 +283,7 @@ START_TEST(plain_gradients_are_adjoint_to_the_convolution) {
 }
 END_TEST
 
-/* --- pooling ---------------------------------------------------------------------------------------------
- */
+/* --- pooling -------------------------------------------------------------------------------------------- */
 
 static const struct pool_case {
     int64_t c, h, w, kernel[2], stride[2], padding[2], dilation[2];

@@ -30,8 +30,7 @@ static td_context *open_with(const char *kernels) {
 
 static cpu_counters counters(td_context *context) { return td_kernels_of(context)->cpu->counters; }
 
-/* --- against the plain kernels ---------------------------------------------------------------------------
- */
+/* --- against the plain kernels -------------------------------------------------------------------------- */
 
 static const struct conv_case {
     int64_t n, c, h, w, k, window, stride, padding, dilation, groups;
@@ -125,8 +124,7 @@ START_TEST(products_match_the_plain_ones) {
 }
 END_TEST
 
-/* --- the cache ---------------------------------------------------------------------------------------------
- */
+/* --- the cache ------------------------------------------------------------------------------------------ */
 
 START_TEST(a_second_call_makes_no_primitive) {
     td_context *context = open_with("auto");
@@ -242,8 +240,7 @@ START_TEST(a_step_of_mnist_cnn_reorders_the_second_layers_weights_only) {
 }
 END_TEST
 
-/* --- without it --------------------------------------------------------------------------------------------
- */
+/* --- without it ----------------------------------------------------------------------------------------- */
 
 static void count_debug(td_log_level level, const char *origin, const char *text, void *cookie) {
     (void)origin;

@@ -34,8 +34,7 @@ static bool listed(const char *const *list, const char *name) {
     return *list != NULL;
 }
 
-/* --- one call, as a function of its variables ------------------------------------------------------------
- */
+/* --- one call, as a function of its variables ----------------------------------------------------------- */
 
 /* What is differentiated: a case in one layout, called in its functional or its in-place form. */
 typedef struct subject {
@@ -98,8 +97,7 @@ static double loss_of_gradients(subject *s) {
     return value;
 }
 
-/* --- comparing -------------------------------------------------------------------------------------------
- */
+/* --- comparing ------------------------------------------------------------------------------------------ */
 
 /* Compare `grad` (NULL is zero) with the finite differences of f by x. */
 static void check_against_differences(subject *s, double (*f)(subject *), td_tensor *x, const char *name,
@@ -189,8 +187,7 @@ static bool fits_in_place(const op_case *source) {
     return self.count == result.count && memcmp(&self, &result, sizeof self) == 0;
 }
 
-/* --- the tests -------------------------------------------------------------------------------------------
- */
+/* --- the tests ------------------------------------------------------------------------------------------ */
 
 START_TEST(every_row_has_a_call_to_try) {
     for (int op = 0; op < TD_OP_COUNT; op++) {

@@ -1,0 +1,62 @@
+/* What the benches share: their options, statistics of repeated timings, and how busy the machine was with
+ * others. */
+#ifndef TANDEM_TOOLS_BENCH_H
+#define TANDEM_TOOLS_BENCH_H
+
+#include "dist/group.h"
+#include "dist/job.h"
+
+#include <jansson.h>
+
+typedef struct bench_options {
+    int64_t ranks;      /* 0: the bench's own default */
+    int64_t bytes;      /* allreduce: only this size; 0: a range */
+    const char *model;  /* step */
+    int64_t batch_size; /* step, loader: of all ranks together */
+    int64_t threads;    /* step: per rank; 0: the rank's share of the cores */
+    int64_t repeat;     /* timings per row; 0: the bench's own default */
+    bool json;
+} bench_options;
+
+/* A rank of the bench. */
+typedef struct bench_rank {
+    const bench_options *options;
+    td_job *job;
+    td_group *group;
+    int rank, world_size;
+} bench_rank;
+
+/* Microseconds. */
+typedef struct bench_times {
+    double min, median, p99;
+} bench_times;
+
+/* Sorts `us`. `count` is at least 1. */
+bench_times bench_summarise(double *us, size_t count);
+
+/* Share of all cores' time that went to others between begin and end, 0 to 1: busy by /proc/stat (stolen time
+ * is others' too), less what this process, its finished children and the other ranks of `group` used. */
+typedef struct bench_load {
+    double busy, own; /* core seconds */
+    int64_t start_ns;
+} bench_load;
+void bench_load_begin(bench_load *load);
+/* Every rank of `group` calls it; NULL: this process is alone. */
+td_status bench_load_end(const bench_load *load, td_group *group, double *foreign);
+
+double bench_now_us(void);
+
+/* One line on standard output; *given*. */
+void bench_print_json(json_t *row);
+
+/* The benches. Those with a rank run on every rank of the job, and rank 0 prints. */
+td_status bench_allreduce(bench_rank *rank);
+td_status bench_step(bench_rank *rank);
+td_status bench_loader(const bench_options *options);
+td_status bench_launch(const bench_options *options);
+td_status bench_noop(bench_rank *rank);
+
+/* The running program's path. */
+td_status bench_own_path(char *path, size_t bytes);
+
+#endif

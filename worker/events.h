@@ -1,0 +1,38 @@
+/*
+ * `tandem train --json`: one object per line on standard output, keys as the front page documents them. Each
+ * function prints one event, at once; only the rank that speaks calls them. Numbers have nine significant
+ * digits, which is all of a float; what is no finite number is null.
+ */
+#ifndef TANDEM_WORKER_EVENTS_H
+#define TANDEM_WORKER_EVENTS_H
+
+#include "worker/display.h"
+#include "worker/options.h"
+
+typedef struct worker_setting {
+    int64_t parameters, train_samples, test_samples;
+    int world_size, threads;
+    const char *backend, *device, *launcher;
+} worker_setting;
+
+typedef struct worker_step {
+    int64_t epoch, step; /* from 0, from 1 */
+    double loss;         /* mean over all samples of all ranks in the step */
+    int64_t samples;     /* of all ranks in the step */
+    double accuracy;     /* of the epoch's training samples so far */
+    double samples_per_second;
+} worker_step;
+
+typedef struct worker_ending {
+    int64_t steps;
+    double seconds, samples_per_second;
+    const int64_t *peak_memory; /* bytes, one a rank */
+    int world_size;
+} worker_ending;
+
+void worker_event_start(const worker_options *options, const worker_setting *setting);
+void worker_event_step(const worker_step *step);
+void worker_event_eval(int64_t epoch, int64_t step, const worker_score *score);
+void worker_event_end(const worker_ending *ending);
+
+#endif

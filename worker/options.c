@@ -1,0 +1,159 @@
+/* The options of `tandem train` as one table, and what no single option can know: which of them contradict
+ * each other, and which defaults depend on the optimizer (they are PyTorch's). */
+#include "worker/options.h"
+
+#include "base/file.h"
+#include "base/options.h"
+#include "model/zoo/zoo.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define AT(field) offsetof(worker_options, field)
+
+/* clang-format off */
+static const td_option options_table[] = {
+    {"nproc-per-node",    'n', TD_OPTION_INT,       AT(ranks),             "N",       "launch N ranks here, as `tandem run -n N` does", NULL, 1, 4096},
+    {"model",               0, TD_OPTION_TEXT,      AT(model),             "NAME",    "mlp or mnist-cnn; mnist-cnn"},
+    {"data",                0, TD_OPTION_TEXT,      AT(data),              "DIR",     "mnist (comes with Tandem), or a folder with four IDX files, plain or .gz"},
+    {"epochs",              0, TD_OPTION_INT,       AT(epochs),            "N",       "passes over the data; 1, or as many as --steps takes", NULL, 1, 1e9},
+    {"steps",               0, TD_OPTION_INT,       AT(steps),             "N",       "stop after N optimizer steps", NULL, 1, 1e15},
+    {"batch-size",          0, TD_OPTION_INT,       AT(batch_size),        "N",       "samples per rank and step; 64", NULL, 1, 1e9},
+    {"global-batch-size",   0, TD_OPTION_INT,       AT(global_batch_size), "N",       "or of all ranks together, whatever their number", NULL, 1, 1e9},
+    {"optimizer",           0, TD_OPTION_CHOICE,    AT(optimizer),         "NAME",    "sgd, adam or adamw; adam", "sgd adam adamw"},
+    {"lr",                  0, TD_OPTION_REAL,      AT(lr),                "X",       "learning rate; 0.001", NULL, 0, 1e15},
+    {"momentum",            0, TD_OPTION_REAL,      AT(momentum),          "X",       "of sgd; 0", NULL, 0, 1e15},
+    {"nesterov",            0, TD_OPTION_FLAG,      AT(nesterov),          NULL,      "of sgd with momentum"},
+    {"weight-decay",        0, TD_OPTION_REAL,      AT(weight_decay),      "X",       "0; of adamw 0.01", NULL, 0, 1e15},
+    {"betas",               0, TD_OPTION_REAL_PAIR, AT(betas),             "B1,B2",   "of adam and adamw; 0.9,0.999"},
+    {"eps",                 0, TD_OPTION_REAL,      AT(eps),               "X",       "of adam and adamw; 1e-8", NULL, 0, 1e15},
+    {"seed",                0, TD_OPTION_INT,       AT(seed),              "N",       "of weights, data order and dropout; 0"},
+    {"no-set-epoch",        0, TD_OPTION_FLAG,      AT(same_order),        NULL,      "the same data order in every epoch"},
+    {"drop-last",           0, TD_OPTION_FLAG,      AT(drop_last),         NULL,      "leave samples out instead of repeating some to make ranks even"},
+    {"eval-interval",       0, TD_OPTION_INT,       AT(eval_interval),     "N",       "test every N steps too, not only after each epoch", NULL, 1, 1e15},
+    {"log-interval",        0, TD_OPTION_INT,       AT(log_interval),      "N",       "--json: a line every N steps; 10", NULL, 1, 1e15},
+    {"threads",             0, TD_OPTION_INT,       AT(threads),           "N",       "compute threads per rank; the rank's share of the cores", NULL, 1, 1024},
+    {"init-from",           0, TD_OPTION_TEXT,      AT(init_from),         "FILE",    "start from these weights (.safetensors)"},
+    {"save",                0, TD_OPTION_TEXT,      AT(save),              "FILE",    "write the trained weights (.safetensors)"},
+    {"device",              0, TD_OPTION_CHOICE,    AT(device),            "NAME",    "cpu, cuda or auto; auto", "cpu cuda auto"},
+    {"backend",             0, TD_OPTION_TEXT,      AT(backend),           "NAME",    "how ranks exchange data; the first that can serve"},
+    {"stall-timeout",       0, TD_OPTION_SECONDS,   AT(stall_timeout),     "SECONDS", "give up waiting for a rank; 600", NULL, 1e-3, INFINITY},
+    {"shutdown-timeout",    0, TD_OPTION_SECONDS,   AT(shutdown_timeout),  "SECONDS", "with -n: from asking ranks to stop to killing them; 10", NULL, 0, INFINITY},
+    {"verbose",             0, TD_OPTION_FLAG,      AT(verbose),           NULL,      "why backends were refused, and other news"},
+    {"json",                0, TD_OPTION_FLAG,      AT(json),              NULL,      "one JSON object a line on standard output"},
+    {0},
+};
+/* clang-format on */
+
+static const td_command command = {
+    .name = "tandem train",
+    .summary = "Train a model; under several ranks each sees its share of the data.",
+    .example = "  tandem train -n 2 --model mnist-cnn --data mnist --epochs 1 --batch-size 32",
+    .options = options_table,
+};
+
+void worker_options_help(FILE *out) { td_options_help(&command, out); }
+
+static td_status wrong(const char *text) {
+    return td_fail(TD_ERR_ARG, 0, "train", "%s: %s", command.name, text);
+}
+
+/* Options that the chosen optimizer lacks are refused, the others get its defaults. */
+static td_status settle_optimizer(worker_options *o) {
+    bool sgd = strcmp(o->optimizer, "sgd") == 0;
+    if (!sgd && !isnan(o->momentum)) return wrong("--momentum belongs to --optimizer sgd");
+    if (!sgd && o->nesterov) return wrong("--nesterov belongs to --optimizer sgd");
+    if (sgd && !isnan(o->betas[0])) return wrong("--betas belong to --optimizer adam or adamw");
+    if (sgd && !isnan(o->eps)) return wrong("--eps belongs to --optimizer adam or adamw");
+    if (o->nesterov && !(o->momentum > 0)) return wrong("--nesterov needs --momentum above 0");
+    if (isnan(o->lr)) o->lr = 1e-3;
+    if (isnan(o->momentum)) o->momentum = 0;
+    if (isnan(o->weight_decay)) o->weight_decay = strcmp(o->optimizer, "adamw") == 0 ? 1e-2 : 0;
+    if (isnan(o->eps)) o->eps = 1e-8;
+    if (isnan(o->betas[0])) o->betas[0] = 0.9, o->betas[1] = 0.999;
+    for (int i = 0; i < 2; i++)
+        if (!(o->betas[i] >= 0 && o->betas[i] < 1)) return wrong("--betas must be at least 0 and below 1");
+    return TD_OK;
+}
+
+static td_status settle_batch(worker_options *o) {
+    if (o->batch_size && o->global_batch_size)
+        return wrong("--batch-size (per rank) and --global-batch-size (of all ranks) exclude each other");
+    if (o->global_batch_size && o->drop_last)
+        return wrong("--drop-last has no use with --global-batch-size, which repeats no sample");
+    if (!o->batch_size && !o->global_batch_size) o->batch_size = 64;
+    return TD_OK;
+}
+
+static td_status check_device(const worker_options *o) {
+    if (strcmp(o->device, "cuda") != 0) return TD_OK;
+    return td_fail(TD_ERR_UNSUPPORTED, 0, "train",
+                   "%s: --device cuda: this build of Tandem has no CUDA, it computes on the CPU",
+                   command.name);
+}
+
+static td_status check_model(const worker_options *o) {
+    const td_zoo_model *model;
+    td_status status = td_zoo_find(o->model, &model);
+    if (status >= 0) return status;
+    char reason[sizeof td_error_last()->text];
+    strcpy(reason, td_error_last()->text);
+    return td_fail(status, 0, "train", "%s: --model: %s", command.name, reason);
+}
+
+td_status worker_options_read(int argc, char **argv, worker_options *options) {
+    worker_options o = {
+        .model = "mnist-cnn",
+        .data = "mnist",
+        .optimizer = "adam",
+        .lr = NAN,
+        .momentum = NAN,
+        .weight_decay = NAN,
+        .eps = NAN,
+        .betas = {NAN, NAN},
+        .device = "auto",
+    };
+    int rest;
+    td_status status = td_options_parse(&command, argc, argv, &o, &rest);
+    if (status != TD_OK) return status;
+    TD_TRY(check_model(&o));
+    TD_TRY(settle_optimizer(&o));
+    TD_TRY(settle_batch(&o));
+    TD_TRY(check_device(&o));
+    if (!o.epochs) o.epochs = o.steps ? INT32_MAX : 1;
+    if (!o.log_interval) o.log_interval = 10;
+    *options = o;
+    return TD_OK;
+}
+
+static td_status check_data(const char *folder) {
+    if (strcmp(folder, "mnist") == 0) return TD_OK; /* comes with Tandem */
+    struct stat info;
+    if (stat(folder, &info)) return td_fail_errno(errno, "train", "--data %s", folder);
+    if (!S_ISDIR(info.st_mode))
+        return td_fail(TD_ERR_ARG, 0, "train", "--data %s is a file; name the folder with the four IDX files",
+                       folder);
+    return TD_OK;
+}
+
+/* A file begun and dropped shows whether one could be saved there, before hours of training. */
+static td_status check_save(const char *path) {
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return td_fail(TD_ERR_ARG, 0, "train", "--save %s is a folder; name a file in it", path);
+    td_file_writer *writer = NULL;
+    td_status status = td_file_begin(path, &writer);
+    td_file_drop(&writer);
+    return status;
+}
+
+td_status worker_options_check_files(const worker_options *options) {
+    TD_TRY(check_data(options->data));
+    if (options->init_from && access(options->init_from, R_OK))
+        return td_fail_errno(errno, "train", "--init-from %s", options->init_from);
+    if (options->save) TD_TRY(check_save(options->save));
+    return TD_OK;
+}

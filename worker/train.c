@@ -1,0 +1,302 @@
+/*
+ * The training loop of one rank. It makes random draws in the order of the script that a PyTorch user writes:
+ * seed, build the model, wrap it in DDP, and per epoch set_epoch, a DataLoader's base seed, the steps, and
+ * the base seed of the test loader. So losses and weights are that script's.
+ */
+#include "worker/train.h"
+
+#include "base/clock.h"
+#include "base/context.h"
+#include "base/memory.h"
+#include "model/autograd/autograd.h"
+#include "model/checkpoint/safetensors.h"
+#include "model/ops/ops.h"
+#include "model/optim/optimizer.h"
+#include "model/parallel/ddp.h"
+#include "model/tensor/scope.h"
+#include "worker/evaluate.h"
+#include "worker/events.h"
+#include "worker/join.h"
+#include "worker/options.h"
+#include "worker/platform.h"
+#include "worker/run.h"
+#include "worker/summary.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* --- what is needed before the first step --------------------------------------------------------------- */
+
+static td_status open_optimizer(worker_run *run, const td_state_dict *parameters) {
+    const worker_options *o = &run->options;
+    if (strcmp(o->optimizer, "sgd") == 0) {
+        td_sgd_options sgd = {
+            .lr = o->lr, .momentum = o->momentum, .weight_decay = o->weight_decay, .nesterov = o->nesterov};
+        return td_sgd_open(parameters, &sgd, &run->optimizer);
+    }
+    td_adam_options adam = {
+        .lr = o->lr, .betas = {o->betas[0], o->betas[1]}, .eps = o->eps, .weight_decay = o->weight_decay};
+    bool decoupled = strcmp(o->optimizer, "adamw") == 0;
+    return decoupled ? td_adamw_open(parameters, &adam, &run->optimizer)
+                     : td_adam_open(parameters, &adam, &run->optimizer);
+}
+
+/* Seed, build, load weights on rank 0, and make all ranks equal to it. */
+static td_status build_model(worker_run *run) {
+    TD_TRY(td_context_open(&run->context));
+    TD_TRY(td_manual_seed((uint64_t)run->options.seed));
+    TD_TRY(td_zoo_open(run->options.model, &run->model));
+    TD_TRY(td_module_parameter_count(run->model, &run->parameters));
+    if (run->options.init_from && run->rank == 0) TD_TRY(td_module_load(run->model, run->options.init_from));
+    TD_TRY(td_ddp_open(run->model, run->group, NULL, &run->ddp));
+    td_state_dict parameters = {0};
+    td_status status = td_module_parameters(run->model, &parameters);
+    if (status >= 0) status = open_optimizer(run, &parameters);
+    td_state_dict_clear(&parameters);
+    return status;
+}
+
+static td_status open_sampler(worker_run *run) {
+    const worker_options *o = &run->options;
+    int64_t samples = td_dataset_count(run->data.train);
+    if (o->global_batch_size) {
+        td_global_batch_options options = TD_GLOBAL_BATCH_DEFAULTS;
+        options.global_batch_size = o->global_batch_size;
+        options.world_size = run->world_size;
+        options.rank = run->rank;
+        options.seed = (uint64_t)o->seed;
+        return td_sampler_global_batch(samples, &options, &run->sampler);
+    }
+    td_distributed_options options = TD_DISTRIBUTED_DEFAULTS;
+    options.batch_size = o->batch_size;
+    options.world_size = run->world_size;
+    options.rank = run->rank;
+    options.drop_last = o->drop_last;
+    options.seed = (uint64_t)o->seed;
+    return td_sampler_distributed(samples, &options, &run->sampler);
+}
+
+static td_status open_loader(worker_run *run) {
+    TD_TRY(open_sampler(run));
+    td_loader_options options = TD_LOADER_DEFAULTS;
+    options.generator = td_context_generator(run->context);
+    return td_loader_open(run->data.train, run->sampler, &options, &run->loader);
+}
+
+static td_status plan_steps(worker_run *run) {
+    const worker_options *o = &run->options;
+    run->steps_per_epoch = td_sampler_batches_left(run->sampler);
+    if (run->steps_per_epoch == 0)
+        return td_fail(TD_ERR_ARG, 0, "train", "%lld training samples give %d ranks no batch",
+                       (long long)td_dataset_count(run->data.train), run->world_size);
+    int64_t epochs_of_steps = o->steps ? (o->steps - 1) / run->steps_per_epoch + 1 : o->epochs;
+    run->epochs = o->epochs && o->epochs < epochs_of_steps ? o->epochs : epochs_of_steps;
+    run->steps = run->epochs * run->steps_per_epoch;
+    if (o->steps && o->steps < run->steps) run->steps = o->steps;
+    return TD_OK;
+}
+
+static td_status prepare(worker_run *run) {
+    TD_TRY(td_zoo_find(run->options.model, &run->zoo));
+    if (run->rank == 0) TD_TRY(worker_options_check_files(&run->options));
+    TD_TRY(worker_data_open(run->group, run->options.data, run->zoo, &run->data));
+    TD_TRY(build_model(run));
+    TD_TRY(open_loader(run));
+    return plan_steps(run);
+}
+
+/* --- training ------------------------------------------------------------------------------------------- */
+
+static td_status step_on_batch(worker_run *run, const td_batch *batch) {
+    double loss = 0;
+    int64_t correct = 0;
+    td_scope *s = td_scope_open(run->context);
+    td_tensor *labels = worker_batch_labels(batch);
+    td_tensor *output = td_module_forward(run->model, worker_batch_inputs(batch, run->zoo));
+    td_tensor *mean = td_nll_loss(output, labels);
+    td_backward(mean);
+    td_tensor_item(mean, &loss);
+    td_tensor_item_i64(worker_count_correct(output, labels), &correct);
+    TD_TRY(td_scope_close(s));
+    worker_meter_add(&run->meter, loss * (double)batch->count, batch->count, correct);
+    return TD_OK;
+}
+
+static td_status train_step(worker_run *run, const td_batch *batch) {
+    td_optimizer_zero_grad(run->optimizer);
+    TD_TRY(td_ddp_begin(run->ddp, batch->count));
+    if (batch->count)
+        TD_TRY(step_on_batch(run, batch));
+    else /* a share of a global batch may be empty; td_ddp_begin has then taken part */
+        worker_meter_add(&run->meter, 0, 0, 0);
+    TD_TRY(td_optimizer_step(run->optimizer));
+    run->step++;
+    return TD_OK;
+}
+
+static void show_progress(worker_run *run, int64_t epoch) {
+    if (run->step == 1) worker_say_start(run);
+    worker_progress progress = {
+        .epoch = epoch + 1,
+        .epochs = run->epochs,
+        .step = run->step,
+        .steps = run->steps,
+        .loss = run->totals.loss,
+        .accuracy = run->totals.accuracy,
+        .samples_per_second = run->totals.samples_per_second,
+        .seconds_left = (double)(run->steps - run->step) * run->totals.seconds_per_step,
+    };
+    worker_display_progress(run->display, &progress);
+}
+
+/* After a step: meet the other ranks when its figures are wanted, and show them. */
+static td_status report_step(worker_run *run, int64_t epoch) {
+    bool logged = run->options.json && run->step % run->options.log_interval == 0;
+    bool shown = run->step == run->meter.next_meeting || run->step == run->steps;
+    if (!logged && !shown) return TD_OK;
+    TD_TRY(worker_meter_meet(&run->meter, run->group, run->step, worker_display_beat(run->display),
+                             &run->totals));
+    if (run->rank != 0) return TD_OK;
+    if (logged) {
+        worker_step event = {epoch,
+                             run->step,
+                             run->totals.loss,
+                             run->totals.samples,
+                             run->totals.accuracy,
+                             run->totals.samples_per_second};
+        worker_event_step(&event);
+    }
+    show_progress(run, epoch);
+    return TD_OK;
+}
+
+static td_status test(worker_run *run, int64_t epoch, bool draws) {
+    worker_score score;
+    worker_meter_pause(&run->meter);
+    TD_TRY(worker_evaluate(run, draws, &score));
+    worker_meter_resume(&run->meter);
+    if (run->rank != 0) return TD_OK;
+    if (run->options.json) worker_event_eval(epoch, run->step, &score);
+    worker_say_score(run, &score);
+    return TD_OK;
+}
+
+static td_status run_epoch(worker_run *run, int64_t epoch) {
+    if (!run->options.same_order) td_sampler_set_epoch(run->sampler, (uint64_t)epoch);
+    TD_TRY(td_loader_start(run->loader, 0));
+    worker_meter_begin_epoch(&run->meter);
+    for (int64_t left = run->steps_per_epoch; left > 0 && run->step < run->steps; left--) {
+        td_batch batch;
+        TD_TRY(td_loader_next(run->loader, &batch));
+        TD_TRY(train_step(run, &batch));
+        TD_TRY(report_step(run, epoch));
+        bool last = left == 1 || run->step == run->steps; /* is tested anyway */
+        int64_t interval = run->options.eval_interval;
+        if (interval && run->step % interval == 0 && !last) TD_TRY(test(run, epoch, false));
+    }
+    worker_display_finish_bar(run->display);
+    return test(run, epoch, true);
+}
+
+/* --- the end -------------------------------------------------------------------------------------------- */
+
+static td_status gather_peaks(worker_run *run, int64_t *peaks) {
+    peaks[run->rank] = worker_peak_memory();
+    return td_group_all_reduce(run->group, peaks, (size_t)run->world_size, TD_DTYPE_I64, TD_REDUCE_SUM,
+                               (td_device){0}, NULL, NULL);
+}
+
+static td_status say_end(worker_run *run, const int64_t *peaks) {
+    double seconds = (double)(td_clock_ns() - run->started_ns) * 1e-9;
+    worker_ending ending = {run->step, seconds, run->totals.samples_per_second, peaks, run->world_size};
+    if (run->options.json) worker_event_end(&ending);
+    worker_say_end(run, seconds, peaks);
+    return TD_OK;
+}
+
+static td_status finish(worker_run *run) {
+    int64_t *peaks = td_calloc((size_t)run->world_size, sizeof *peaks);
+    if (!peaks) return TD_ERR_MEMORY;
+    td_status status = gather_peaks(run, peaks);
+    if (status >= 0 && run->rank == 0) {
+        if (run->options.save) status = td_module_save(run->model, run->options.save);
+        if (status >= 0) status = say_end(run, peaks);
+    }
+    td_free(peaks);
+    return status;
+}
+
+static void say_setting(const worker_run *run) {
+    worker_setting setting = {
+        .parameters = run->parameters,
+        .train_samples = td_dataset_count(run->data.train),
+        .test_samples = td_dataset_count(run->data.test),
+        .world_size = run->world_size,
+        .threads = run->threads,
+        .backend = td_group_backend(run->group),
+        .device = td_device_name(TD_DEVICE_CPU),
+        .launcher = td_launcher_name(td_job_launcher(run->job)),
+    };
+    if (run->rank == 0 && run->options.json) worker_event_start(&run->options, &setting);
+}
+
+static td_status train(worker_run *run) {
+    TD_TRY(worker_join(run));
+    TD_TRY(prepare(run));
+    say_setting(run);
+    worker_meter_begin(&run->meter);
+    for (int64_t epoch = 0; epoch < run->epochs; epoch++) TD_TRY(run_epoch(run, epoch));
+    return finish(run);
+}
+
+static void close_run(worker_run *run) {
+    td_loader_close(&run->loader);
+    td_sampler_close(&run->sampler);
+    td_optimizer_close(&run->optimizer);
+    td_ddp_close(&run->ddp);
+    td_module_close(&run->model);
+    worker_data_close(&run->data);
+    td_context_close(&run->context);
+    worker_leave(run);
+}
+
+/* Say why, let no other rank wait for this one, and tell by the exit status whose fault it is. */
+static int give_up(worker_run *run, td_status status) {
+    char why[sizeof td_error_last()->text];
+    strcpy(why, td_error_last()->text);
+    worker_complain(run);
+    bool lost_another = status == TD_ERR_PEER || status == TD_ERR_TIMEOUT;
+    if (run->group && !lost_another) td_group_abort(run->group, why);
+    return lost_another ? WORKER_EXIT_PEER : WORKER_EXIT_FAILED;
+}
+
+static int answer_help(void) {
+    worker_options_help(stdout);
+    return fflush(stdout) == 0 ? 0 : WORKER_EXIT_FAILED;
+}
+
+static int answer_usage(void) {
+    fprintf(stderr, "%s\n", td_error_last()->text);
+    return WORKER_EXIT_USAGE;
+}
+
+int tandem_train_main(int argc, char **argv) {
+    worker_run run = {.started_ns = td_clock_ns(), .arguments = argv + 1};
+    td_status status = worker_options_read(argc, argv, &run.options);
+    if (status == TD_PENDING) return answer_help();
+    if (status < 0) return answer_usage();
+    status = train(&run);
+    int code = status < 0 ? give_up(&run, status) : 0;
+    close_run(&run);
+    return code;
+}
+
+int tandem_train_check(int argc, char **argv) {
+    worker_options options;
+    td_status status = worker_options_read(argc, argv, &options);
+    if (status == TD_PENDING) return answer_help();
+    if (status < 0) return answer_usage();
+    if (worker_options_check_files(&options) >= 0) return -1;
+    fprintf(stderr, "tandem train: %s\n", td_error_last()->text);
+    return WORKER_EXIT_USAGE;
+}
