@@ -9,8 +9,12 @@
  *     lost:R:CALL waited:R:CALL (control channel: R is gone; R never came)
  *     daemon (a grandchild in a session of its own that ignores SIGTERM and holds both outputs)
  *     wait (for the end of standard input)
+ *     join reduce:N leave (open the group; N all-reduces of 1, saying the sum; close the group)
+ *     columns (say those of the terminal behind the launcher)
  */
 #include "dist/control.h"
+#include "dist/group.h"
+#include "dist/job.h"
 #include "dist/job_mark.h"
 
 #include <fcntl.h>
@@ -20,6 +24,44 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+static td_job *job;
+static td_group *group;
+
+/* As a program of ours does: say why on standard error and leave with 1. */
+static void need(td_status status) {
+    if (status >= 0) return;
+    fprintf(stderr, "%s\n", td_error_last()->text);
+    exit(1);
+}
+
+static void join_group(void) {
+    need(td_job_open(&job));
+    need(td_group_open(job, NULL, &group));
+}
+
+static void reduce(long times) {
+    double sum = 0;
+    for (long i = 0; i < times; i++) {
+        sum = 1;
+        need(td_group_all_reduce(group, &sum, 1, TD_DTYPE_F64, TD_REDUCE_SUM, (td_device){TD_DEVICE_CPU, 0},
+                                 NULL, NULL));
+    }
+    printf("sum %g\n", sum);
+    fflush(stdout);
+}
+
+static void leave_group(void) {
+    td_group_close(&group);
+    td_job_close(&job);
+}
+
+static void say_columns(void) {
+    need(td_job_open(&job));
+    printf("%d columns\n", td_job_terminal_columns(job));
+    fflush(stdout);
+    td_job_close(&job);
+}
 
 static void nap(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
 
@@ -98,6 +140,14 @@ static void act(const char *what) {
         report_loss(argument, TD_ERR_TIMEOUT);
     else if (IS("daemon"))
         make_daemon();
+    else if (IS("join"))
+        join_group();
+    else if (IS("reduce"))
+        reduce(number);
+    else if (IS("leave"))
+        leave_group();
+    else if (IS("columns"))
+        say_columns();
     else if (IS("wait"))
         wait_for_end_of_input();
     else
