@@ -101,6 +101,8 @@ static const refusal refusals[] = {
     {"sub", "self=bool(3) other=bool(3)", "bool", true},
     {"neg", "self=bool(3)", "bool", true},
     {"clamp", "self=(3)", "min"},
+    {"clamp", "self=u8(3) max=-1", "-1"},
+    {"clamp", "self=i8(3) min=300", "300"},
     {"add", "self=i64(3) other=i64(3) alpha=0.5", "0.5"},
     {"mm", "self=(2,3) mat2=i64(3,2)", "i64"},
     {"dropout", "input=(3) p=1.5", "1.5"},

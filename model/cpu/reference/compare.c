@@ -112,6 +112,25 @@ static td_status masked_fill(td_context *context, const void *args, td_tensor *c
                      (const td_tensor *const[]){a->self, a->mask}, 2, &number);
 }
 
+/* A bound that an integer dtype cannot hold holds nothing back, or, as PyTorch has it, is a mistake. */
+static td_status bound_within(td_dtype dtype, bool is_min, int64_t *bound) {
+    static const int64_t lowest[TD_DTYPE_COUNT] = {[TD_DTYPE_I8] = INT8_MIN,
+                                                   [TD_DTYPE_I16] = INT16_MIN,
+                                                   [TD_DTYPE_I32] = INT32_MIN,
+                                                   [TD_DTYPE_I64] = INT64_MIN};
+    static const int64_t highest[TD_DTYPE_COUNT] = {[TD_DTYPE_U8] = UINT8_MAX,
+                                                    [TD_DTYPE_I8] = INT8_MAX,
+                                                    [TD_DTYPE_I16] = INT16_MAX,
+                                                    [TD_DTYPE_I32] = INT32_MAX,
+                                                    [TD_DTYPE_I64] = INT64_MAX};
+    if (!highest[dtype] || (*bound >= lowest[dtype] && *bound <= highest[dtype])) return TD_OK;
+    if (is_min == (*bound > 0))
+        return td_fail(TD_ERR_ARG, 0, "model", "%s %lld is beyond what %s holds", is_min ? "min" : "max",
+                       (long long)*bound, td_dtype_name(dtype));
+    *bound = is_min ? lowest[dtype] : highest[dtype];
+    return TD_OK;
+}
+
 /* max has the last word where the bounds cross, and a NaN stays. */
 static td_status clamp(td_context *context, const void *args, td_tensor *const *out) {
     (void)context;
@@ -124,6 +143,7 @@ static td_status clamp(td_context *context, const void *args, td_tensor *const *
     for (int i = 0; i < 2; i++) {
         if (steps[i].bound.kind == TD_SCALAR_NONE) continue;
         loop_number number = number_of(steps[i].bound);
+        TD_TRY(bound_within((td_dtype)out[0]->dtype, i == 0, &number.integer));
         TD_TRY(run_loops(steps[i].loops, (td_dtype)out[0]->dtype, TD_DTYPE_NONE, out[0], &from, 1, &number));
         from = out[0];
     }
