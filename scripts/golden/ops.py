@@ -18,7 +18,7 @@ NOTES = [
     "an absent argument has ATen's default",
     "args are given as f32, f64, i64, i32, u8, bool; inputs are contiguous; bool and integer data are numbers",
     "out: list of results; grads: by argument (or argument[index] in a list) of every floating input "
-    "(but the losses' class weights) of loss = sum(out[0] * (0.1 * (1 + arange))) with the weights made in f64, then cast to out[0]'s dtype and shape; "
+    "(but the losses' class weights, and what is written to) of loss = sum(out[0] * (0.1 * (1 + arange))) with the weights made in f64, then cast to out[0]'s dtype and shape; "
     "absent where out[0] is not floating; null where PyTorch gives none",
     "reduction is ATen's number: 0 none, 1 mean, 2 sum",
 ]
@@ -293,6 +293,56 @@ def images():
     case("max_pool2d", self=T([[[[1, NAN, 3], [2, 1, 0], [0, 5, NAN]]]]), kernel_size=[2, 2], stride=[1, 1])
 
 
+def rest():
+    """One or two of every operation that no family above has."""
+    case("sign", self=V(2, 4))
+    case("sign", self=T([-2, 0, 3], "i64"))
+    case("rsqrt", self=P(2, 4))
+    case("rsqrt", self=T([0, 1, -1, INF, NAN]))
+    case("rsub", self=V(2, 3), other=2.5)
+    case("rsub", self=T([1, -2, 3], "i64"), other=2)
+    case("clamp", self=T([0, 100, 255], "u8"), min=-1, max=300)  # bounds that u8 cannot hold
+    case("logical_not", self=T([0, -0.0, 0.5, NAN]))
+    case("logical_and", self=T([0, 1, 2, 0], "i64"), other=T([0, 0, 0.5, NAN]))
+    case("isfinite", self=T([0, INF, -INF, NAN]))
+    case("isfinite", self=T([0, 1], "i64"))
+    case("masked_fill", self=V(2, 3), mask=T([1, 0, 1], "bool"), value=0.5)
+    case("masked_fill", self=V(3), mask=T([[1, 0, 1], [0, 0, 1]], "bool"), value=-1e9)
+    case("masked_fill", self=T([1, 2, 3], "i32"), mask=T([1, 0, 1], "bool"), value=2.5)
+    case("masked_fill", self=T([1, 0], "bool"), mask=T([1, 0], "bool"), value=0.5)
+    case("gather", self=V(2, 3), dim=1, index=T([[0, 2, 2, 1], [1, 1, 0, 0]], "i64"))
+    case("gather", self=V(3, 2, dtype="i32"), dim=-2, index=T([[2]], "i64"))
+    case("scatter_add", self=V(2, 3), dim=1, index=T([[0, 2], [1, 1]], "i64"), src=V(2, 2, key=1))
+    case("scatter_add", self=V(3, dtype="i64"), dim=0, index=T([1, 1, 1], "i64"), src=V(3, dtype="i64", key=1))
+    case("mm", self=V(2, 4), mat2=V(4, 3, key=1))
+    case("bmm", self=V(2, 2, 3), mat2=V(2, 3, 2, key=1))
+    case("sum_to_size", self=V(2, 3, 2), size=[3, 1])
+    case("as_strided", self=V(2, 4), size=[3, 2], stride=[2, 1], storage_offset=1)
+    case("as_strided", self=V(6), size=[3, 3], stride=[1, 1])
+    case("alias", self=V(2, 3))
+    case("detach", self=V(2, 3))
+    case("narrow", self=V(2, 5), dim=1, start=1, length=3)
+    case("narrow", self=V(5, 2), dim=0, start=-2, length=2)
+    case("contiguous", self=V(2, 3))
+    case("stack", tensors=[V(2), V(2, key=1)], dim=-1)
+    case("full", size=[2, 3], fill_value=7)
+    case("full", size=[2], fill_value=0.5)
+    case("full", size=[], fill_value=True)
+    case("zeros", size=[2, 0])
+    case("ones", size=[3], dtype="i64")
+    case("zeros_like", self=V(2, 3, dtype="i32"))
+    case("ones_like", self=V(2, 3), dtype="bool")
+    case("arange", end=4)
+    case("arange", end=2.5)
+    case("arange", start=1, end=2, step=0.25)
+    case("arange", start=7, end=-3, step=-3)
+    case("arange", start=0, end=1, step=0.3, dtype=F64)
+    case("copy_", self=V(2, 3), src=T([1, 2, 3], "i64"))
+    case("copy_", self=T([1, 2, 3], "i64"), src=T([0.5, -1.5, 2.5]))
+    case("fill_", self=V(2, 3), value=0.5)
+    case("zero_", self=V(2, dtype="i32"))
+
+
 def casts():
     numbers = {F32: [-1.5, 0, 2.75, 100.5], F64: [-1.9, 0, 0.1, 100.5], "i64": [-3, 0, 7, 2**40 + 1],
                "i32": [-3, 0, 7, 70000], "u8": [0, 1, 200, 255], "bool": [0, 1, 1, 0]}
@@ -319,8 +369,10 @@ def record_value(value):
 
 
 def leaves(op, args):
-    """Floating tensors by name; class weights have no gradient."""
+    """Floating tensors by name; class weights have no gradient, and what is written to must not be a leaf."""
     for key, value in args.items():
+        if key == "self" and op.endswith("_"):
+            continue
         if key == "weight" and op in ("nll_loss", "cross_entropy"):
             continue
         for i, v in enumerate(value if isinstance(value, list) else [value]):
@@ -346,7 +398,7 @@ def case_record(op, aten, args):
 
 def main():
     torch.set_num_threads(1)
-    for family in (arithmetic, promotion, comparison, reductions, matrices, shapes, losses, images, casts):
+    for family in (arithmetic, promotion, comparison, reductions, matrices, shapes, losses, images, casts, rest):
         family()
     write(__file__, "ops.json", NOTES, cases=[case_record(*c) for c in CASES])
 
