@@ -1,13 +1,17 @@
 /*
  * A ring of batches between the caller's thread and the loader's own. The caller's thread asks the sampler
- * for the indices of the next batches (so every random number is drawn there), the loader's thread fills them
- * in that order. A slot of the ring goes round like this:
+ * for the indices of the next batches (so every random number is drawn there); the loader's thread fills them
+ * in that order. A caller who comes for a batch that nobody has begun fills it himself rather than wait for
+ * the other thread to wake up. A slot of the ring goes round like this:
  *
- *     free --(caller: indices)--> assigned --(thread: samples)--> ready --(caller)--> in use --> free
+ *     free --(caller: indices)--> assigned --(thread: samples)--> done --(caller)--> in use --> free
  *
- * Three counters of batches since the pass began say which slot is what: released <= taken <= ready <=
- * assigned <= released + slots. `ready` and `assigned` are shared and guarded by the lock; a slot's contents
- * are handed over with them.
+ * Counters of batches since the pass began say which slot is what:
+ *
+ *     released <= taken <= begun <= assigned <= released + slots
+ *
+ * `assigned`, `begun` and each slot's `done` are shared and guarded by the lock; a slot's contents are handed
+ * over with them.
  */
 #include "sampler/loader.h"
 
@@ -22,12 +26,14 @@
 #include <string.h>
 
 enum { MOST_READ_AHEAD = 64, PREFETCH_SAMPLES = 2, CACHE_LINE = 64 };
+enum { CALLER, THREAD }; /* who fills a batch */
 
 typedef struct slot {
     int64_t *indices;
     float *inputs;
     int64_t *labels;
     int64_t count, cursor;
+    bool done;        /* guarded: it is filled, or filling it failed */
     td_status status; /* of filling it */
     td_error error;
 } slot;
@@ -39,7 +45,7 @@ struct td_loader {
     int64_t base_seed;
     sampler_normalizer normalizer;
     size_t elements; /* of one sample's input */
-    uint8_t *raw;    /* the thread's: one batch of inputs or labels as the data set has them */
+    uint8_t *raw[2]; /* [CALLER], [THREAD]: one batch of inputs or labels as the data set has them */
     int slots;
     slot *ring;
 
@@ -50,7 +56,7 @@ struct td_loader {
     pthread_t thread;
     bool busy;                /* guarded: the thread fills a batch */
     bool stop;                /* guarded */
-    uint64_t assigned, ready; /* guarded */
+    uint64_t assigned, begun; /* guarded */
 
     uint64_t taken, released; /* the caller's */
     bool started;
@@ -72,7 +78,7 @@ static void normalize_rows(td_loader *loader, const uint8_t *rows, const slot *s
     }
 }
 
-static td_status fill_inputs(td_loader *loader, slot *s) {
+static td_status fill_inputs(td_loader *loader, slot *s, uint8_t *raw) {
     if (td_dataset_part_of(loader->dataset, 0)->dtype == TD_DTYPE_F32)
         return td_dataset_gather(loader->dataset, 0, s->indices, s->count, s->inputs);
     const uint8_t *rows = td_dataset_rows(loader->dataset, 0);
@@ -80,43 +86,43 @@ static td_status fill_inputs(td_loader *loader, slot *s) {
         normalize_rows(loader, rows, s);
         return TD_OK;
     }
-    TD_TRY(td_dataset_gather(loader->dataset, 0, s->indices, s->count, loader->raw));
-    loader->normalizer.run(&loader->normalizer, loader->raw, (size_t)s->count * loader->elements, s->inputs);
+    TD_TRY(td_dataset_gather(loader->dataset, 0, s->indices, s->count, raw));
+    loader->normalizer.run(&loader->normalizer, raw, (size_t)s->count * loader->elements, s->inputs);
     return TD_OK;
 }
 
-static td_status fill_labels(td_loader *loader, slot *s) {
+static td_status fill_labels(td_loader *loader, slot *s, void *raw) {
     if (!s->labels) return TD_OK;
     td_dtype dtype = td_dataset_part_of(loader->dataset, 1)->dtype;
-    void *raw = dtype == TD_DTYPE_I64 ? (void *)s->labels : loader->raw;
-    TD_TRY(td_dataset_gather(loader->dataset, 1, s->indices, s->count, raw));
-    for (int64_t i = 0; dtype == TD_DTYPE_U8 && i < s->count; i++) s->labels[i] = loader->raw[i];
-    for (int64_t i = 0; dtype == TD_DTYPE_I32 && i < s->count; i++)
-        s->labels[i] = ((const int32_t *)(const void *)loader->raw)[i];
+    void *out = dtype == TD_DTYPE_I64 ? (void *)s->labels : raw;
+    TD_TRY(td_dataset_gather(loader->dataset, 1, s->indices, s->count, out));
+    for (int64_t i = 0; dtype == TD_DTYPE_U8 && i < s->count; i++) s->labels[i] = ((const uint8_t *)raw)[i];
+    for (int64_t i = 0; dtype == TD_DTYPE_I32 && i < s->count; i++) s->labels[i] = ((const int32_t *)raw)[i];
     return TD_OK;
 }
 
-static void fill(td_loader *loader, slot *s) {
-    s->status = fill_inputs(loader, s);
-    if (s->status >= 0) s->status = fill_labels(loader, s);
+/* Fill the next batch that nobody has begun. Called with the lock held, which is given up meanwhile. */
+static void fill_next(td_loader *loader, int who) {
+    slot *s = &loader->ring[loader->begun++ % (uint64_t)loader->slots];
+    pthread_mutex_unlock(&loader->lock);
+    s->status = fill_inputs(loader, s, loader->raw[who]);
+    if (s->status >= 0) s->status = fill_labels(loader, s, loader->raw[who]);
     if (s->status < 0) s->error = *td_error_last();
+    pthread_mutex_lock(&loader->lock);
+    s->done = true;
 }
 
 static void *run_thread(void *cookie) {
     td_loader *loader = cookie;
     pthread_mutex_lock(&loader->lock);
     while (!loader->stop) {
-        if (loader->ready == loader->assigned) {
+        if (loader->begun == loader->assigned) {
             pthread_cond_wait(&loader->has_work, &loader->lock);
             continue;
         }
         loader->busy = true;
-        slot *s = &loader->ring[loader->ready % (uint64_t)loader->slots];
-        pthread_mutex_unlock(&loader->lock);
-        fill(loader, s);
-        pthread_mutex_lock(&loader->lock);
+        fill_next(loader, THREAD);
         loader->busy = false;
-        loader->ready++;
         pthread_cond_signal(&loader->has_batch);
     }
     pthread_mutex_unlock(&loader->lock);
@@ -190,8 +196,11 @@ static td_status allocate(td_loader *loader) {
         TD_TRY(allocate_slot(&loader->ring[i], capacity, loader->elements, label != 0));
     bool in_place = td_dataset_rows(loader->dataset, 0) != NULL;
     size_t raw = in_place || input < label ? label : input;
-    loader->raw = td_calloc(capacity, raw);
-    return loader->raw ? TD_OK : TD_ERR_MEMORY;
+    for (int who = CALLER; who <= THREAD; who++) {
+        loader->raw[who] = td_calloc(capacity, raw);
+        if (!loader->raw[who]) return TD_ERR_MEMORY;
+    }
+    return TD_OK;
 }
 
 static td_status open_sync(td_loader *loader) {
@@ -227,9 +236,9 @@ td_status td_loader_open(const td_dataset *dataset, td_sampler *sampler, const t
 /* Forget what was assigned and not yet begun, and wait for what the thread is at. */
 static void drop_pass(td_loader *loader) {
     pthread_mutex_lock(&loader->lock);
-    loader->assigned = loader->ready + loader->busy;
-    while (loader->ready != loader->assigned) pthread_cond_wait(&loader->has_batch, &loader->lock);
-    loader->assigned = loader->ready = 0;
+    loader->assigned = loader->begun;
+    while (loader->busy) pthread_cond_wait(&loader->has_batch, &loader->lock);
+    loader->assigned = loader->begun = 0;
     pthread_mutex_unlock(&loader->lock);
     loader->taken = loader->released = 0;
     loader->started = false;
@@ -253,6 +262,7 @@ static td_status assign_ahead(td_loader *loader) {
         TD_TRY(sampler_give(loader->sampler, s->indices, &s->count));
         if (s->count == TD_SAMPLER_END) break;
         s->cursor = td_sampler_cursor(loader->sampler);
+        s->done = false; /* the slot is free, so nobody else looks at it */
         pthread_mutex_lock(&loader->lock);
         loader->assigned = ++assigned;
         pthread_cond_signal(&loader->has_work);
@@ -261,13 +271,20 @@ static td_status assign_ahead(td_loader *loader) {
     return TD_OK;
 }
 
-/* The next batch in order, when it is ready; NULL after the last. */
+/* The next batch in order, when it is done; NULL after the last. */
 static slot *take(td_loader *loader) {
     if (loader->taken == loader->assigned) return NULL;
+    slot *s = &loader->ring[loader->taken % (uint64_t)loader->slots];
     pthread_mutex_lock(&loader->lock);
-    while (loader->ready == loader->taken) pthread_cond_wait(&loader->has_batch, &loader->lock);
+    while (!s->done) {
+        if (loader->begun == loader->taken)
+            fill_next(loader, CALLER);
+        else
+            pthread_cond_wait(&loader->has_batch, &loader->lock);
+    }
     pthread_mutex_unlock(&loader->lock);
-    return &loader->ring[loader->taken++ % (uint64_t)loader->slots];
+    loader->taken++;
+    return s;
 }
 
 td_status td_loader_next(td_loader *loader, td_batch *batch) {
@@ -323,7 +340,8 @@ void td_loader_close(td_loader **loader) {
         td_free(l->ring[i].labels);
     }
     td_free(l->ring);
-    td_free(l->raw);
+    td_free(l->raw[CALLER]);
+    td_free(l->raw[THREAD]);
     td_free(l);
     *loader = NULL;
 }

@@ -7,7 +7,8 @@
  * TD_SAMPLER_END; td_loader_close, at any moment. Data set and sampler outlive the loader.
  *
  * One thread at a time; all random numbers are drawn on that thread, never on the loader's own, so a sampler
- * may share its generator with the caller.
+ * may share its generator with the caller. A batch that is asked for before it was begun is assembled on the
+ * caller's thread, at once.
  */
 #ifndef TANDEM_SAMPLER_LOADER_H
 #define TANDEM_SAMPLER_LOADER_H

@@ -509,7 +509,7 @@ START_TEST(every_failed_allocation_is_a_status) {
         ck_assert_int_eq(status, TD_ERR_MEMORY);
         ck_assert_ptr_null(loader);
     }
-    ck_assert_int_eq(k, 2 + 4 * 3 + 1);
+    ck_assert_int_eq(k, 2 + 4 * 3 + 2);
     td_loader_close(&loader);
     td_sampler_close(&sampler);
     td_dataset_close(&dataset);
