@@ -124,7 +124,9 @@ static bool is_ours(const td_tensor *x) {
 /* Add `grad`, in the current scope or lent, to the slot. */
 static td_status deliver(pass *p, td_node *node, uint32_t index, td_tensor *grad) {
     td_result_slot *slot = td_node_results(node) + index;
+    p->autograd->birth = p->autograd->births ? td_leaf_birthplace(node) : NULL;
     grad = fit(slot, grad);
+    p->autograd->birth = NULL;
     if (!grad) return td_error_last()->status;
     if (!slot->grad) {
         slot->grad = td_tensor_retain(grad);
@@ -180,6 +182,7 @@ static td_status run_backward(pass *p, td_scope *scope, td_node *node) {
     bool any = take_grads(scope, node, grads);
     td_status status = td_scope_status(scope);
     if (any && status >= 0) status = node->type->backward(node, grads, out);
+    p->autograd->birth = NULL;
     if (status >= 0) status = pass_on(p, node, out);
     if (status >= 0 && !p->retain_graph) td_node_use_up(node);
     if (out != few) td_free(out);
@@ -265,8 +268,10 @@ static td_status run_pass(pass *p, td_tensor *output, td_tensor *grad) {
         return td_fail(
             TD_ERR_STATE, 0, "model",
             "backward: the output was not computed from a tensor that requires grad while grad mode was on");
-    uint32_t depth = p->autograd->no_grad;
+    const uint32_t depth = p->autograd->no_grad;
+    const bool births = p->autograd->births;
     p->autograd->no_grad = !p->create_graph;
+    p->autograd->births = !p->create_graph && !p->captures;
     td_node_retain(root);
     td_tensor *first = first_grad(output, grad);
     td_status status = first ? count_edges(p, root) : td_error_last()->status;
@@ -275,6 +280,7 @@ static td_status run_pass(pass *p, td_tensor *output, td_tensor *grad) {
     clear_pass(p);
     td_node_unref(root);
     p->autograd->no_grad = depth;
+    p->autograd->births = births;
     return status;
 }
 

@@ -104,6 +104,21 @@ static td_status check_like(const char *who, const td_tensor *x, const td_tensor
                    td_tensor_describe(x, texts[1], sizeof texts[1]));
 }
 
+td_tensor *td_leaf_birthplace(const td_node *node) {
+    if (!node || node->type != &td_leaf_type || node->pending != 1) return NULL;
+    const td_leaf *leaf = (const td_leaf *)node;
+    return leaf->tensor && leaf->state == TD_GRAD_EMPTY && !leaf->result.grad ? leaf->home : NULL;
+}
+
+/* Was `grad` born in its home. */
+static bool is_at_home(const td_leaf *leaf, const td_tensor *grad) {
+    const td_tensor *home = leaf->home;
+    if (!home || grad->storage != home->storage || grad->offset != home->offset) return false;
+    for (int d = 0; d < grad->ndim; d++)
+        if (grad->sizes[d] != 1 && grad->strides[d] != home->strides[d]) return false;
+    return true;
+}
+
 /* Run `store_copy` in a scope of its own, for callers outside any. */
 static td_status store_copy_alone(td_leaf *leaf, td_tensor *grad) {
     td_scope *scope = td_scope_open(td_context_current());
@@ -156,6 +171,11 @@ static td_status store_first(td_leaf *leaf, td_tensor *grad, bool create_graph) 
         drop_tensor(&leaf->grad);
         leaf->grad = td_keep(td_clone(grad));
         return leaf->grad ? TD_OK : td_error_last()->status;
+    }
+    if (is_at_home(leaf, grad)) {
+        drop_tensor(&leaf->grad);
+        leaf->grad = td_tensor_retain(leaf->home);
+        return TD_OK;
     }
     if (!can_steal(leaf, grad)) return store_copy(leaf, grad);
     drop_tensor(&leaf->grad);

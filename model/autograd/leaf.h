@@ -38,6 +38,10 @@ td_grad_state td_leaf_state(const td_tensor *x);
 /* A home's owner may say that the slot is filled (by a reduction) or empty. */
 void td_leaf_set_state(td_tensor *x, td_grad_state state);
 
+/* The home of the gradient for `node`, if that is a leaf whose only contribution in this pass is about to be
+ * computed and nothing is there yet: an operation may then write its result there, which saves the copy. */
+td_tensor *td_leaf_birthplace(const td_node *node);
+
 /* The pass's whole contribution to the leaf, in the current scope; then its hooks. */
 td_status td_leaf_accumulate(td_leaf *leaf, td_tensor *grad, bool create_graph);
 

@@ -76,6 +76,8 @@ typedef struct td_autograd {
     uint32_t no_grad;  /* depth of td_no_grad_begin */
     uint32_t pass;     /* number of the last backward pass */
     uint64_t sequence; /* of the last node */
+    bool births;       /* gradients of this pass may be computed where they will live */
+    td_tensor *birth;  /* where the gradient now computed will live, lent; or NULL: see td_leaf_birthplace */
     uint32_t hook_count;
     td_pass_hook_entry *hooks; /* pass_hook.h: the engine runs them and frees them */
 } td_autograd;

@@ -2,6 +2,7 @@
 #include "model/ops/dispatch.h"
 
 #include "base/memory.h"
+#include "model/autograd/leaf.h"
 #include "model/ops/value.h"
 
 #include <stdio.h>
@@ -159,6 +160,20 @@ td_status td_call_written(td_call *call) {
     return status;
 }
 
+/* --- births --------------------------------------------------------------------------------------------- */
+
+td_tensor *td_call_birth(td_call *call, const td_layout *layout) {
+    const td_tensor *home = call->autograd->birth;
+    if (home->ndim != layout->ndim || (td_dtype)home->dtype != layout->dtype) return NULL;
+    for (int d = 0; d < layout->ndim; d++)
+        if (home->sizes[d] != layout->sizes[d] || home->strides[d] != layout->strides[d]) return NULL;
+    td_layout there = *layout;
+    there.offset = home->offset;
+    td_tensor *x = td_tensor_new_over(call->pool, &there, home->storage);
+    if (x) call->autograd->birth = NULL;
+    return x;
+}
+
 /* --- views and composites ---------------------------------------------------------------------------- */
 
 td_status td_call_view(td_call *call, td_tensor *self, const td_layout *layout, bool differentiable) {
@@ -198,6 +213,11 @@ td_status td_gradient_status(void) {
 
 td_tensor *gradient_scaled(td_tensor *x, td_scalar scale) {
     return td_scalar_to_real(scale) == 1 ? x : td_mul_scalar(x, scale);
+}
+
+void gradient_begins(const td_node *node, uint32_t i) {
+    td_autograd *autograd = td_autograd_of(td_context_of_thread);
+    autograd->birth = autograd->births ? td_leaf_birthplace(node->edges[i].node) : NULL;
 }
 
 td_tensor *gradient_zero(const td_node *node, uint32_t i) {

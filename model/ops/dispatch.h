@@ -76,8 +76,17 @@ __attribute__((always_inline)) static inline bool td_call_needs(const td_tensor 
 }
 bool td_call_needs_any(const td_tensors *tensors);
 
+/* A result in the place where autograd wants the gradient that is being computed, if it is the first of that
+ * layout; else NULL. Should it be a mere intermediate, the gradient is copied over it when it is done. */
+td_tensor *td_call_birth(td_call *call, const td_layout *layout);
+
 /* New results for the layouts, in call->out. */
 static inline td_status td_call_allocate(td_call *call, const td_layout *layouts, int count) {
+    if (__builtin_expect(call->autograd->birth != NULL, 0) && count == 1 &&
+        (call->out[0] = td_call_birth(call, layouts))) {
+        call->out_count = 1;
+        return TD_OK;
+    }
     for (int i = 0; i < count; i++) {
         if (!(call->out[i] = td_tensor_new(call->pool, &layouts[i]))) return TD_ERR_MEMORY;
         call->out_count = i + 1;
@@ -142,6 +151,8 @@ td_status td_call_composite(td_call *call, td_scope *scope, td_tensor *result);
 td_status td_gradient_status(void);
 /* x * scale, or x itself for 1. */
 td_tensor *gradient_scaled(td_tensor *x, td_scalar scale);
+/* The gradient for the node's edge i comes next. */
+void gradient_begins(const td_node *node, uint32_t i);
 /* Zeros for the node's edge i. */
 td_tensor *gradient_zero(const td_node *node, uint32_t i);
 

@@ -280,6 +280,26 @@ START_TEST(a_gradient_with_a_home_lands_there) {
 }
 END_TEST
 
+START_TEST(a_gradient_is_born_in_its_home) {
+    td_tensor *w = td_ones(TD_INTS(500, 500)), *home = td_zeros(TD_INTS(500, 500)),
+              *x = td_ones(TD_INTS(1, 500));
+    ck_ok(td_tensor_set_requires_grad(w, true));
+    ck_ok(td_leaf_set_home(w, home));
+    td_tensor *y = td_sum(td_mm(x, w)), *captured = NULL;
+    size_t peak = td_memory_used(context).peak;
+    ck_ok(td_backward(y, .retain_graph = true));
+    /* A gradient of its own would be a million bytes. */
+    ck_assert_uint_lt(td_memory_used(context).peak, peak + 500000);
+    double value = 0;
+    ck_ok(td_tensor_item(td_sum(home), &value));
+    ck_assert_double_eq(value, 250000);
+    /* What td_grad gives is the caller's, not the home's. */
+    td_tensor_zero_grad(w);
+    ck_ok(td_grad(y, &w, 1, &captured));
+    ck_assert_ptr_ne(td_tensor_data(captured), td_tensor_data(home));
+}
+END_TEST
+
 START_TEST(a_gradient_there_is_moves_into_its_home_and_out) {
     td_tensor *x = leaf(1, 2);
     ck_ok(td_backward(td_sum(td_mul(x, x))));
@@ -318,6 +338,7 @@ Suite *make_suite(void) {
         a_hook_is_called_once_after_the_last_contribution,
         a_hook_that_fails_ends_the_backward,
         a_gradient_with_a_home_lands_there,
+        a_gradient_is_born_in_its_home,
         a_gradient_there_is_moves_into_its_home_and_out,
     };
     tcase_add_checked_fixture(tcase, open, close);

@@ -88,7 +88,7 @@ END_TEST
 START_TEST(a_row_is_understood_in_all_its_parts) {
     static const char text[] =
         "# a comment\nsection \"Arithmetic\"\n" MUL "max.dim(Tensor self, int? dim=None, int[2] stride=1, *, "
-                                                    "bool keepdim=False) -> (Tensor values, Tensor indices)\n"
+        "bool keepdim=False) -> (Tensor values, Tensor indices)\n"
         "    \"largest\"\n    pure\n    result reduced(self, dim)\n    gradient self = -mul(grad, values) * "
         "2 - self / 3\n";
     gen_file file;

@@ -220,12 +220,14 @@ static void emit_gradient(const writer *w, const gen_gradient *gradient) {
         fprintf(w->out, ", out + %d));\n", edge);
         return;
     }
-    fprintf(w->out, "    if (base->edges[%d].node) out[%d] = ", edge, edge);
+    fprintf(w->out,
+            "    if (base->edges[%d].node) {\n        gradient_begins(base, %d);\n        out[%d] = ", edge,
+            edge, edge);
     if (gradient->value)
         emit_expr(w, gradient->value, (gen_type){GEN_TENSOR, false});
     else
         fprintf(w->out, "gradient_zero(base, %d)", edge);
-    fputs(";\n", w->out);
+    fputs(";\n    }\n", w->out);
 }
 
 static void emit_backward(const writer *w, const gen_needs *needs) {
