@@ -24,7 +24,6 @@ void launcher_settle(launcher_inherited *inherited) {
 
     note_ignored(inherited);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGCHLD, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -12,8 +12,7 @@ enum { LAUNCHER_STOP_SIGNALS = 4 };
 
 /*
  * Note what was ignored and limited at the start, then put this process in order: descriptors 0 to 2 exist,
- * SIGPIPE is ignored, SIGCHLD is not (exit statuses would be lost), nothing is blocked, as many
- * descriptors as the system lets us have.
+ * SIGPIPE is ignored, nothing is blocked, as many descriptors as the system lets us have.
  */
 void launcher_settle(launcher_inherited *inherited);
 

@@ -33,7 +33,7 @@ static void enter(const launch_setup *setup) {
         sigprocmask(SIG_BLOCK, &set, NULL);
     }
     if (setup->output_path) dup2(open(setup->output_path, O_WRONLY), 1);
-    if (setup->closed_output) close(1);
+    if (setup->closed) close(0), close(1);
     if (setup->file_size_limit) {
         rlim_t n = (rlim_t)setup->file_size_limit;
         setrlimit(RLIMIT_FSIZE, &(struct rlimit){n, n});

@@ -24,7 +24,7 @@ typedef struct launch_setup {
     const char *output_path;        /* standard output goes there instead of to us */
     int ignored_signal, blocked_signal;
     long file_size_limit; /* bytes; SIGXFSZ is then ignored */
-    bool closed_output;   /* started without descriptor 1 */
+    bool closed;          /* started without descriptors 0 and 1 */
 } launch_setup;
 
 #define TANDEM TD_TEST_BUILD "/tandem"

@@ -8,6 +8,7 @@
  *     lines:N (lines that tell the rank and their number) sleep:MS
  *     lost:R:CALL waited:R:CALL (control channel: R is gone; R never came)
  *     daemon (a grandchild in a session of its own that ignores SIGTERM and holds both outputs)
+ *     child (a child that says "got TERM" and leaves)
  *     wait (for the end of standard input)
  *     join reduce:N leave (open the group; N all-reduces of 1, saying the sum; close the group)
  *     columns (say those of the terminal behind the launcher)
@@ -79,25 +80,26 @@ static void report_loss(const char *argument, td_status why) {
     tell_launcher(TD_CONTROL_LOST, (int)rank, why, *call == ':' ? call + 1 : call);
 }
 
-static void make_daemon(void) {
+static void leave_cleanly(int sig) {
+    char text[32];
+    int n = snprintf(text, sizeof text, "got %s\n", sigabbrev_np(sig));
+    _exit(write(1, text, (size_t)n) == n ? 0 : 98);
+}
+
+/* A process of ours goes on without us: either a stubborn one in a session of its own, or a child that obeys. */
+static void leave_behind(bool stubborn) {
     int ready[2];
     char byte;
     if (pipe(ready) != 0) _exit(98);
     if (fork() == 0) {
-        setsid();
-        if (fork() != 0) _exit(0);
-        signal(SIGTERM, SIG_IGN);
+        if (stubborn) setsid();
+        if (stubborn && fork() != 0) _exit(0);
+        signal(SIGTERM, stubborn ? SIG_IGN : leave_cleanly);
         signal(SIGINT, SIG_IGN);
         if (write(ready[1], "r", 1) != 1) _exit(98);
         for (;;) pause();
     }
     if (read(ready[0], &byte, 1) != 1) _exit(98);
-}
-
-static void leave_cleanly(int sig) {
-    char text[32];
-    int n = snprintf(text, sizeof text, "got %s\n", sigabbrev_np(sig));
-    _exit(write(1, text, (size_t)n) == n ? 0 : 98);
 }
 
 static void print_lines(long count) {
@@ -139,7 +141,9 @@ static void act(const char *what) {
     else if (IS("waited"))
         report_loss(argument, TD_ERR_TIMEOUT);
     else if (IS("daemon"))
-        make_daemon();
+        leave_behind(true);
+    else if (IS("child"))
+        leave_behind(false);
     else if (IS("join"))
         join_group();
     else if (IS("reduce"))

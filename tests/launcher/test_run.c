@@ -298,6 +298,10 @@ START_TEST(what_ranks_leave_behind_is_stopped_and_told) {
     ck_code(&l, 0);
     ck_contains(l.errors, "tandem: 1 process left behind by the ranks had to be stopped");
     launch_free(&l);
+    RUN(obedient, "-n", "2", "--", RANKS, "0", "child");
+    ck_code(&obedient, 0);
+    ck_assert_str_eq(obedient.output, "got TERM\n"); /* asked before it would have been killed */
+    launch_free(&obedient);
 }
 END_TEST
 

@@ -26,6 +26,17 @@ START_TEST(a_signal_reaches_the_ranks_and_ends_the_launcher) {
 }
 END_TEST
 
+/* A shell's background processes ignore SIGINT: what outlives a rank is asked with SIGTERM as well. */
+START_TEST(after_ctrl_c_what_outlives_the_ranks_gets_sigterm) {
+    launch l = START("--", RANKS, "0", "catch", "0", "child", "0", "say:up", "0", "hang");
+    launch_expect(&l, "up\n");
+    kill(l.pid, SIGINT);
+    launch_finish(&l);
+    ck_contains(l.output, "got INT\ngot TERM\n");
+    launch_free(&l);
+}
+END_TEST
+
 START_TEST(the_second_signal_kills_at_once) {
     launch l = START("-n", "2", "--shutdown-timeout", "10m", "--", RANKS, "*", "ignore:2", "*", "ignore:15",
                      "*", "say:up", "*", "hang");
@@ -136,6 +147,7 @@ Suite *make_suite(void) {
     Suite *suite = suite_create("signals");
     TCase *tcase = tcase_create("signals");
     tcase_add_loop_test(tcase, a_signal_reaches_the_ranks_and_ends_the_launcher, 0, 4);
+    tcase_add_test(tcase, after_ctrl_c_what_outlives_the_ranks_gets_sigterm);
     tcase_add_test(tcase, the_second_signal_kills_at_once);
     tcase_add_test(tcase, an_ignored_hangup_stays_ignored);
     tcase_add_test(tcase, ranks_start_with_clean_signals);
