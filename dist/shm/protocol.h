@@ -7,12 +7,14 @@
  *
  *   entry.number = k + 1   I have posted collective k; its fingerprint, place and payload are valid
  *   ready >= mark(k, c)    my first c chunks of k lie in my staging slots (only when staged)
- *   done  >= mark(k, c)    my share of the first c chunks of k is written to all ranks' memory
- *   done  >= mark(k + 1,0) I need nothing more of k: its entry may be used again
+ *   done  >= mark(k, c)    my share of the first c chunks of k is where the others expect it; with staging, I
+ * have also fetched all of the first c - LAG chunks done  >= mark(k + 1,0) I need nothing more of k: its
+ * entry may be used again
  *
  * Small data travels in the entry itself and every rank sums all of it. Data in the segment is summed where
  * it lies: rank r sums slice r of all ranks, in rank order, and writes it to all. Other data passes through
- * staging slots chunk by chunk, and each chunk is then summed in the same way.
+ * staging slots chunk by chunk: rank r sums slice r of each chunk and leaves it in its own slot, where the
+ * others fetch it, so no rank writes to lines that another wrote.
  */
 #ifndef TANDEM_DIST_SHM_PROTOCOL_H
 #define TANDEM_DIST_SHM_PROTOCOL_H
@@ -24,8 +26,9 @@
 enum {
     TD_SHM_RING = 8,        /* collectives in flight */
     TD_SHM_SMALL = 2016,    /* bytes that travel in an entry: with its head they fill whole lines */
-    TD_SHM_CHUNK = 1 << 17, /* bytes of a staging slot: a few of them stay in a core's second-level cache */
-    TD_SHM_SLOTS = 2,
+    TD_SHM_CHUNK = 1 << 16, /* bytes of a staging slot: a few of them stay in a core's second-level cache */
+    TD_SHM_SLOTS = 4,
+    TD_SHM_LAG = 2,     /* chunks that summing may be ahead of fetching */
     TD_SHM_SLICE = 256, /* elements at which data is cut into ranks' slices */
 };
 
@@ -67,9 +70,10 @@ typedef struct td_shm {
     td_waiter waiter;
     td_shm_member *members;
     const td_sum_table *sums;
-    uint64_t posted; /* collectives so far */
-    uint64_t freed;  /* all ranks are done with those before it */
-    td_work *first;  /* oldest that is not finished; works are linked by `next` */
+    uint64_t posted;    /* collectives so far */
+    uint64_t freed;     /* all ranks are done with those before it */
+    uint64_t free_mark; /* of the others: from then on this rank may stage another work */
+    td_work *first;     /* oldest that is not finished; works are linked by `next` */
     td_work *last;
     td_work *current; /* oldest whose part here is not done */
     td_work *unpublished;

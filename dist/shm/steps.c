@@ -29,20 +29,42 @@ static uint8_t *chunk_of_caller(const td_work *work, uint64_t chunk) {
     return (uint8_t *)work->call.data + chunk * TD_SHM_CHUNK;
 }
 
-/* Bring chunks of the current work into free slots. A slot is free again when its last chunk has been moved
- * out. */
-static void stage(td_group *group, td_work *work) {
+/* Which of `count` elements are summed by rank `r`. */
+static void slice_of(size_t count, int ranks, int r, size_t *begin, size_t *end) {
+    size_t units = (count + TD_SHM_SLICE - 1) / TD_SHM_SLICE;
+    *begin = units * (size_t)r / (size_t)ranks * TD_SHM_SLICE;
+    *end = units * (size_t)(r + 1) / (size_t)ranks * TD_SHM_SLICE;
+    if (*begin > count) *begin = count;
+    if (*end > count) *end = count;
+}
+
+/* Is nobody going to read what the slot of this chunk holds? */
+static bool slot_is_free(td_group *group, td_work *work, td_missing *missing) {
+    td_shm *shm = td_shm_of(group);
+    uint64_t mark = shm->free_mark; /* before the first chunks: the last work that was staged here is over */
+    if (work->staged >= TD_SHM_SLOTS) {
+        uint64_t chunk = work->staged - TD_SHM_SLOTS; /* that the slot holds */
+        bool sums = work->call.kind == TD_CALL_ALL_REDUCE;
+        if (sums && work->moved <= chunk) return false;
+        mark = td_shm_mark(work->sequence, chunk + (sums ? TD_SHM_LAG + 1 : 1));
+    }
+    for (int r = 0; r < group->size; r++)
+        if (r != group->rank && !td_shm_reached(&shm->members[r].done, mark, r, missing)) return false;
+    return true;
+}
+
+/* Bring chunks of the current work into free slots. */
+static void stage(td_group *group, td_work *work, td_missing *missing) {
     td_shm *shm = td_shm_of(group);
     td_shm_member *own = &shm->members[group->rank];
-    uint64_t before = work->staged;
-    while (work->staged < work->steps && work->staged < work->moved + TD_SHM_SLOTS) {
+    while (work->staged < work->steps && slot_is_free(group, work, missing)) {
         uint64_t base = atomic_load_explicit(&own->staging, memory_order_relaxed);
         memcpy(chunk_at(shm, base | TD_SHM_STAGED, work->staged), chunk_of_caller(work, work->staged),
                chunk_bytes(work, work->staged));
         work->staged++;
-    }
-    if (work->staged > before)
         td_publish(&shm->waiter, &own->ready, td_shm_mark(work->sequence, work->staged));
+    }
+    if (work->staged == work->steps) shm->free_mark = td_shm_mark(work->sequence + 1, 0);
 }
 
 static td_status need_staging(td_group *group) {
@@ -66,7 +88,9 @@ td_status td_shm_place(td_group *group, td_work *work, uint64_t *place) {
     if (td_segment_offset(shm->segment, work->call.data, bytes, place) && !is_staged(*place)) return TD_OK;
     TD_TRY(need_staging(group));
     *place = atomic_load_explicit(&shm->members[group->rank].staging, memory_order_relaxed) | TD_SHM_STAGED;
-    if (shm->current == work) stage(group, work); /* else the slots still belong to an earlier work */
+    td_missing missing;
+    if (shm->current == work)
+        stage(group, work, &missing); /* else the slots still belong to an earlier one */
     return TD_OK;
 }
 
@@ -96,32 +120,24 @@ static bool run_small(td_group *group, td_work *work) {
     return done_here(group, work, false);
 }
 
-/* This rank's slice of `count` elements that lie at at[r] for each rank r. */
-static void sum_slice(td_group *group, td_work *work, uint8_t *const *at, size_t count) {
-    size_t size = td_dtype_size(work->call.dtype), n = (size_t)group->size, r = (size_t)group->rank;
-    size_t units = (count + TD_SHM_SLICE - 1) / TD_SHM_SLICE;
-    size_t begin = units * r / n * TD_SHM_SLICE, end = units * (r + 1) / n * TD_SHM_SLICE;
-    void *to[TD_SEGMENT_RANKS_MAX];
-    const void *from[TD_SEGMENT_RANKS_MAX];
-    if (end > count) end = count;
-    if (begin >= end) return;
-    for (size_t p = 0; p < n; p++) from[p] = to[p] = at[p] + begin * size;
-    sum(td_shm_of(group), work, to, n, from, n, end - begin);
-}
-
+/* This rank's slice of all ranks' data, written to all. */
 static bool run_in_place(td_group *group, td_work *work) {
     td_shm *shm = td_shm_of(group);
-    uint8_t *at[TD_SEGMENT_RANKS_MAX];
-    for (int r = 0; r < group->size; r++) at[r] = td_segment_at(shm->segment, place_of(shm, r, work));
-    sum_slice(group, work, at, work->call.count);
+    void *to[TD_SEGMENT_RANKS_MAX];
+    const void *from[TD_SEGMENT_RANKS_MAX];
+    size_t begin, end, size = td_dtype_size(work->call.dtype), ranks = (size_t)group->size;
+    slice_of(work->call.count, group->size, group->rank, &begin, &end);
+    for (int r = 0; r < group->size; r++)
+        from[r] = to[r] = td_segment_at(shm->segment, place_of(shm, r, work) + begin * size);
+    if (begin < end) sum(shm, work, to, ranks, from, ranks, end - begin);
     return done_here(group, work, true);
 }
 
-/* Have all ranks that stage brought in this chunk? */
+/* Have all other ranks that stage brought in this chunk? */
 static bool chunk_is_in(td_group *group, const td_work *work, uint64_t chunk, td_missing *missing) {
     td_shm *shm = td_shm_of(group);
     for (int r = 0; r < group->size; r++)
-        if (is_staged(place_of(shm, r, work)) &&
+        if (r != group->rank && is_staged(place_of(shm, r, work)) &&
             !td_shm_reached(&shm->members[r].ready, td_shm_mark(work->sequence, chunk + 1), r, missing))
             return false;
     return true;
@@ -136,46 +152,57 @@ static bool chunk_is_done(td_group *group, const td_work *work, uint64_t chunk, 
     return true;
 }
 
+/* This rank's slice of a chunk: the sum is left where the others fetch it, and goes to the caller at once. */
 static void sum_chunk(td_group *group, td_work *work) {
     td_shm *shm = td_shm_of(group);
-    uint8_t *at[TD_SEGMENT_RANKS_MAX];
-    for (int r = 0; r < group->size; r++) at[r] = chunk_at(shm, place_of(shm, r, work), work->summed);
-    sum_slice(group, work, at, chunk_bytes(work, work->summed) / td_dtype_size(work->call.dtype));
+    const void *from[TD_SEGMENT_RANKS_MAX];
+    size_t begin, end, size = td_dtype_size(work->call.dtype), count = chunk_bytes(work, work->summed) / size;
+    slice_of(count, group->size, group->rank, &begin, &end);
+    for (int r = 0; r < group->size; r++)
+        from[r] = chunk_at(shm, place_of(shm, r, work), work->summed) + begin * size;
+    void *to[2] = {chunk_at(shm, place_of(shm, group->rank, work), work->summed) + begin * size,
+                   chunk_of_caller(work, work->summed) + begin * size};
+    if (begin < end) sum(shm, work, to, to[0] == to[1] ? 1 : 2, from, (size_t)group->size, end - begin);
     work->summed++;
     td_publish(&shm->waiter, &shm->members[group->rank].done, td_shm_mark(work->sequence, work->summed));
 }
 
-/* Chunks are brought in, summed and moved out; each of the three goes on while it can. */
-static bool run_staged(td_group *group, td_work *work, td_missing *missing) {
-    uint64_t place = place_of(td_shm_of(group), group->rank, work);
-    while (work->moved < work->steps) {
-        if (is_staged(place)) stage(group, work);
-        if (work->summed < work->steps && work->summed < work->moved + TD_SHM_SLOTS &&
-            chunk_is_in(group, work, work->summed, missing)) {
-            sum_chunk(group, work);
-        } else if (work->moved < work->summed && chunk_is_done(group, work, work->moved, missing)) {
-            if (is_staged(place))
-                memcpy(chunk_of_caller(work, work->moved), chunk_at(td_shm_of(group), place, work->moved),
-                       chunk_bytes(work, work->moved));
-            work->moved++;
-        } else {
-            return false;
-        }
+/* The other ranks' slices of a chunk. */
+static void fetch_chunk(td_group *group, td_work *work) {
+    td_shm *shm = td_shm_of(group);
+    size_t begin, end, size = td_dtype_size(work->call.dtype), count = chunk_bytes(work, work->moved) / size;
+    for (int r = 0; r < group->size; r++) {
+        if (r == group->rank) continue;
+        slice_of(count, group->size, r, &begin, &end);
+        memcpy(chunk_of_caller(work, work->moved) + begin * size,
+               chunk_at(shm, place_of(shm, r, work), work->moved) + begin * size, (end - begin) * size);
     }
-    return done_here(group, work, false);
+    work->moved++;
+}
+
+/* Chunks are brought in, summed by slices, and the other slices fetched; each of the three goes on while it
+ * can. Summing runs at most TD_SHM_LAG chunks ahead of fetching, so `done` tells what has been fetched too.
+ */
+static bool run_staged(td_group *group, td_work *work, td_missing *missing) {
+    bool staged = is_staged(place_of(td_shm_of(group), group->rank, work));
+    while (work->moved < work->steps) {
+        if (staged) stage(group, work, missing);
+        bool own_is_in = !staged || work->summed < work->staged;
+        if (work->summed < work->steps && work->summed < work->moved + TD_SHM_LAG && own_is_in &&
+            chunk_is_in(group, work, work->summed, missing))
+            sum_chunk(group, work);
+        else if (work->moved < work->summed && chunk_is_done(group, work, work->moved, missing))
+            fetch_chunk(group, work);
+        else
+            return false;
+    }
+    return done_here(group, work, !staged);
 }
 
 /* The root's slots are free again when all others have copied from them. */
 static bool run_staged_root(td_group *group, td_work *work, td_missing *missing) {
-    while (work->moved < work->steps) {
-        stage(group, work);
-        for (int r = 0; r < group->size; r++)
-            if (r != group->rank && !td_shm_reached(&td_shm_of(group)->members[r].done,
-                                                    td_shm_mark(work->sequence, work->moved + 1), r, missing))
-                return false;
-        work->moved++;
-    }
-    return done_here(group, work, false);
+    stage(group, work, missing);
+    return work->staged == work->steps && done_here(group, work, false);
 }
 
 static bool run_broadcast(td_group *group, td_work *work, td_missing *missing) {
