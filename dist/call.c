@@ -25,14 +25,6 @@ const char *td_call_name(td_call_kind kind) {
     return (unsigned)kind < TD_CALL_COUNT ? kinds[kind].name : "?";
 }
 
-td_fingerprint td_call_fingerprint(const td_call *call) {
-    return (td_fingerprint){
-        .shape = (uint64_t)call->kind | (uint64_t)call->dtype << 8 | (uint64_t)call->op << 16 |
-                 (uint64_t)(uint32_t)call->root << 32,
-        .count = call->count,
-    };
-}
-
 td_call_text td_fingerprint_describe(td_fingerprint print) {
     unsigned kind = print.shape & 0xff;
     td_dtype dtype = (td_dtype)(print.shape >> 8 & 0xff);

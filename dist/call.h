@@ -36,7 +36,13 @@ typedef struct td_fingerprint {
     uint64_t count;
 } td_fingerprint;
 
-td_fingerprint td_call_fingerprint(const td_call *call);
+static inline td_fingerprint td_call_fingerprint(const td_call *call) {
+    return (td_fingerprint){
+        .shape = (uint64_t)call->kind | (uint64_t)call->dtype << 8 | (uint64_t)call->op << 16 |
+                 (uint64_t)(uint32_t)call->root << 32,
+        .count = call->count,
+    };
+}
 
 typedef struct td_call_text {
     char text[96];

@@ -64,6 +64,8 @@ struct td_group {
 struct td_work {
     td_group *group;
     td_call call;
+    td_fingerprint print; /* of the call */
+    size_t bytes;         /* of its data */
     td_status status;     /* TD_PENDING until done, then for ever as it ended */
     bool released;        /* the caller has given it back: recycle when done */
     bool pooled;          /* belongs to group->works; others live in the caller's frame */

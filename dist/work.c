@@ -71,6 +71,8 @@ static void recycle(td_work *work) {
 static td_status begin(td_group *group, const td_call *call, td_work *work) {
     work->group = group;
     work->call = *call;
+    work->print = td_call_fingerprint(call);
+    work->bytes = call->count * td_dtype_size(call->dtype);
     work->status = TD_PENDING;
     return group->backend->post[call->kind](group, work);
 }

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static td_doing doing_of(const td_work *work) {
-    return (td_doing){.print = td_call_fingerprint(&work->call), .number = work->sequence + 1};
+    return (td_doing){.print = work->print, .number = work->sequence + 1};
 }
 
 /* After any failure: nothing that is posted will ever be done. */
@@ -50,12 +50,12 @@ static bool ring_has_room(td_group *group, uint64_t sequence, td_missing *missin
 static td_status publish(td_group *group, td_work *work) {
     td_shm *shm = td_shm_of(group);
     td_shm_entry *entry = td_shm_entry_of(shm, group->rank, work->sequence);
-    td_fingerprint print = td_call_fingerprint(&work->call);
+    td_fingerprint print = work->print;
     bool gives = work->call.kind == TD_CALL_ALL_REDUCE ||
                  (work->call.kind == TD_CALL_BROADCAST && work->call.root == group->rank);
     uint64_t place = 0;
-    if (gives && td_shm_is_small(&work->call))
-        memcpy(entry->payload, work->call.data, td_shm_bytes(&work->call));
+    if (gives && td_shm_is_small(work))
+        memcpy(entry->payload, work->call.data, work->bytes);
     else if (gives)
         TD_TRY(td_shm_place(group, work, &place));
     atomic_store_explicit(&entry->shape, print.shape, memory_order_relaxed);
@@ -81,7 +81,7 @@ static td_status disagree(td_group *group, const td_work *work, int peer, td_fin
 /* See whether every rank has published this call, and the same one. */
 static td_status meet(td_group *group, td_work *work, td_missing *missing) {
     td_shm *shm = td_shm_of(group);
-    td_fingerprint ours = td_call_fingerprint(&work->call);
+    td_fingerprint ours = work->print;
     for (; work->met < group->size; work->met++) {
         td_shm_entry *entry = td_shm_entry_of(shm, work->met, work->sequence);
         if (!td_shm_reached(&entry->number, work->sequence + 1, work->met, missing)) return TD_OK;

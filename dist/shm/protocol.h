@@ -26,7 +26,7 @@
 enum {
     TD_SHM_RING = 8,        /* collectives in flight */
     TD_SHM_SMALL = 2016,    /* bytes that travel in an entry: with its head they fill whole lines */
-    TD_SHM_CHUNK = 1 << 16, /* bytes of a staging slot: a few of them stay in a core's second-level cache */
+    TD_SHM_CHUNK = 1 << 17, /* bytes of a staging slot: a few of them stay in a core's second-level cache */
     TD_SHM_SLOTS = 4,
     TD_SHM_LAG = 2,     /* chunks that summing may be ahead of fetching */
     TD_SHM_SLICE = 256, /* elements at which data is cut into ranks' slices */

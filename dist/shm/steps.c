@@ -21,7 +21,7 @@ static uint8_t *chunk_at(td_shm *shm, uint64_t place, uint64_t chunk) {
 }
 
 static size_t chunk_bytes(const td_work *work, uint64_t chunk) {
-    size_t left = td_shm_bytes(&work->call) - chunk * TD_SHM_CHUNK;
+    size_t left = work->bytes - chunk * TD_SHM_CHUNK;
     return left < TD_SHM_CHUNK ? left : TD_SHM_CHUNK;
 }
 
@@ -82,7 +82,7 @@ static td_status need_staging(td_group *group) {
 
 td_status td_shm_place(td_group *group, td_work *work, uint64_t *place) {
     td_shm *shm = td_shm_of(group);
-    size_t bytes = td_shm_bytes(&work->call);
+    size_t bytes = work->bytes;
     work->steps = (bytes + TD_SHM_CHUNK - 1) / TD_SHM_CHUNK;
     /* An odd address cannot be told from a staged place, so it is staged. */
     if (td_segment_offset(shm->segment, work->call.data, bytes, place) && !is_staged(*place)) return TD_OK;
@@ -115,7 +115,7 @@ static bool run_small(td_group *group, td_work *work) {
         for (int r = 0; r < group->size; r++) from[r] = td_shm_entry_of(shm, r, work->sequence)->payload;
         sum(shm, work, &call->data, 1, from, (size_t)group->size, call->count);
     } else if (call->kind == TD_CALL_BROADCAST && call->root != group->rank && call->count) {
-        memcpy(call->data, td_shm_entry_of(shm, call->root, work->sequence)->payload, td_shm_bytes(call));
+        memcpy(call->data, td_shm_entry_of(shm, call->root, work->sequence)->payload, work->bytes);
     }
     return done_here(group, work, false);
 }
@@ -212,10 +212,10 @@ static bool run_broadcast(td_group *group, td_work *work, td_missing *missing) {
     if (root == group->rank)
         return is_staged(place) ? run_staged_root(group, work, missing) : done_here(group, work, true);
     if (!is_staged(place)) {
-        memcpy(work->call.data, td_segment_at(shm->segment, place), td_shm_bytes(&work->call));
+        memcpy(work->call.data, td_segment_at(shm->segment, place), work->bytes);
         return done_here(group, work, false);
     }
-    uint64_t steps = (td_shm_bytes(&work->call) + TD_SHM_CHUNK - 1) / TD_SHM_CHUNK;
+    uint64_t steps = (work->bytes + TD_SHM_CHUNK - 1) / TD_SHM_CHUNK;
     for (; work->moved < steps; work->moved++) {
         if (!td_shm_reached(&shm->members[root].ready, td_shm_mark(work->sequence, work->moved + 1), root,
                             missing))
@@ -230,7 +230,7 @@ static bool run_broadcast(td_group *group, td_work *work, td_missing *missing) {
 
 bool td_shm_run(td_group *group, td_work *work, td_missing *missing) {
     td_shm *shm = td_shm_of(group);
-    if (work->call.kind == TD_CALL_BARRIER || td_shm_is_small(&work->call)) return run_small(group, work);
+    if (work->call.kind == TD_CALL_BARRIER || td_shm_is_small(work)) return run_small(group, work);
     if (work->call.kind == TD_CALL_BROADCAST) return run_broadcast(group, work, missing);
     for (int r = 0; r < group->size; r++)
         if (is_staged(place_of(shm, r, work))) return run_staged(group, work, missing);
