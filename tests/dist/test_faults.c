@@ -291,6 +291,7 @@ static void give_up(td_job *job, void *cookie) {
         usleep(100000);
         td_group_abort(group, "the data set is truncated");
         ck_assert_int_eq(add_one(group), TD_ERR_PEER);
+        eventually(n->status[0] && n->status[2]); /* the others learn of it before this rank leaves */
     } else {
         note_failure(group, n, add_one(group), td_clock_ns());
     }
