@@ -121,12 +121,21 @@ static void run_forward(size_t begin, size_t end, int thread, void *cookie) {
                               j->scratch + (size_t)thread * j->scratch_floats);
 }
 
+/* Sums over thousands of tiles round too much in one go: each stretch of blocks has sums of its own, which are
+ * added to the thread's. */
+#define STRETCH 16
+
 static void run_weights(size_t begin, size_t end, int thread, void *cookie) {
     const tiles_job *j = cookie;
-    const int64_t last = (int64_t)end * CPU_WINOGRAD_BLOCK;
-    j->fast->winograd_weights(j->w, (int64_t)begin * CPU_WINOGRAD_BLOCK, last < j->tiles ? last : j->tiles,
-                              j->scratch + (size_t)thread * j->scratch_floats,
-                              j->sums + (size_t)thread * j->sums_floats);
+    float *scratch = j->scratch + (size_t)thread * j->scratch_floats;
+    float *sums = j->sums + (size_t)thread * 2 * j->sums_floats, *part = sums + j->sums_floats;
+    for (size_t block = begin; block < end; block += STRETCH) {
+        const int64_t last = (int64_t)(end - block < STRETCH ? end : block + STRETCH) * CPU_WINOGRAD_BLOCK;
+        memset(part, 0, j->sums_floats * sizeof *part);
+        j->fast->winograd_weights(j->w, (int64_t)block * CPU_WINOGRAD_BLOCK,
+                                  last < j->tiles ? last : j->tiles, scratch, part);
+        j->fast->add(sums, part, 1, sums, (int64_t)j->sums_floats);
+    }
 }
 
 static tiles_job job_of(const cpu_fast *fast, const cpu_winograd *w, const td_tensor *y) {
@@ -207,13 +216,13 @@ static td_status conv2d_backward_weight(td_context *context, const void *args, t
     const cpu_winograd w = describe(fast, a->input, a->grad_output, a->padding[0], a->padding[1]);
     tiles_job job = job_of(fast, &w, a->grad_output);
     const size_t threads = (size_t)td_parallel_threads();
-    job.sums = cpu_scratch(context, threads * (job.scratch_floats + job.sums_floats));
+    job.sums = cpu_scratch(context, threads * (job.scratch_floats + 2 * job.sums_floats));
     if (!job.sums) return TD_ERR_MEMORY;
-    job.scratch = job.sums + threads * job.sums_floats;
-    memset(job.sums, 0, threads * job.sums_floats * sizeof *job.sums);
+    job.scratch = job.sums + threads * 2 * job.sums_floats;
+    memset(job.sums, 0, threads * 2 * job.sums_floats * sizeof *job.sums);
     td_parallel_for(blocks_of(&job), 1, run_weights, &job);
     for (size_t t = 1; t < threads; t++)
-        fast->add(job.sums, job.sums + t * job.sums_floats, 1, job.sums, (int64_t)job.sums_floats);
+        fast->add(job.sums, job.sums + t * 2 * job.sums_floats, 1, job.sums, (int64_t)job.sums_floats);
     for (int64_t k = 0; k < dw->sizes[0]; k++)
         for (int64_t c = 0; c < dw->sizes[1]; c++)
             finish_taps(job.sums + c * w.k_padded + k, w.input.channels * w.k_padded,
