@@ -269,9 +269,9 @@ static td_status run_pass(pass *p, td_tensor *output, td_tensor *grad) {
             TD_ERR_STATE, 0, "model",
             "backward: the output was not computed from a tensor that requires grad while grad mode was on");
     const uint32_t depth = p->autograd->no_grad;
-    const bool births = p->autograd->births;
     p->autograd->no_grad = !p->create_graph;
     p->autograd->births = !p->create_graph && !p->captures;
+    p->autograd->running = true;
     td_node_retain(root);
     td_tensor *first = first_grad(output, grad);
     td_status status = first ? count_edges(p, root) : td_error_last()->status;
@@ -280,7 +280,7 @@ static td_status run_pass(pass *p, td_tensor *output, td_tensor *grad) {
     clear_pass(p);
     td_node_unref(root);
     p->autograd->no_grad = depth;
-    p->autograd->births = births;
+    p->autograd->births = p->autograd->running = false;
     return status;
 }
 
@@ -289,6 +289,9 @@ static td_status begin_pass(const char *who, const td_tensor *output, bool retai
     if (!scope) return td_error_last()->status < 0 ? td_error_last()->status : TD_ERR_STATE;
     if (!output) return td_fail(TD_ERR_ARG, 0, "model", "%s: no output", who);
     td_autograd *autograd = td_autograd_of(scope->context);
+    /* Both passes would count down the same leaves. */
+    if (autograd->running)
+        return td_fail(TD_ERR_UNSUPPORTED, 0, "model", "%s: a hook cannot begin a pass inside another", who);
     *p = (pass){.context = scope->context,
                 .autograd = autograd,
                 .number = ++autograd->pass,

@@ -76,6 +76,7 @@ typedef struct td_autograd {
     uint32_t no_grad;  /* depth of td_no_grad_begin */
     uint32_t pass;     /* number of the last backward pass */
     uint64_t sequence; /* of the last node */
+    bool running;      /* a pass is under way */
     bool births;       /* gradients of this pass may be computed where they will live */
     td_tensor *birth;  /* where the gradient now computed will live, lent; or NULL: see td_leaf_birthplace */
     uint32_t hook_count;

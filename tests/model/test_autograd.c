@@ -258,6 +258,23 @@ START_TEST(a_hook_that_fails_ends_the_backward) {
 }
 END_TEST
 
+static td_status begin_another(td_tensor *x, void *cookie) {
+    (void)cookie;
+    return td_backward(td_sum(td_mul(x, x)));
+}
+
+START_TEST(a_hook_cannot_begin_a_pass_inside_another) {
+    td_tensor *x = leaf(1, 2);
+    ck_ok(td_tensor_add_grad_hook(x, begin_another, NULL));
+    ck_fails(td_backward(td_sum(x)), TD_ERR_UNSUPPORTED, "a hook cannot begin a pass inside another");
+    td_tensor_remove_grad_hook(x, begin_another, NULL);
+    ck_assert_int_eq(td_scope_close(scope), TD_ERR_UNSUPPORTED);
+    scope = td_scope_open(context);
+    td_tensor *y = leaf(1, 2);
+    ck_ok(td_backward(td_sum(y)));
+}
+END_TEST
+
 START_TEST(a_gradient_with_a_home_lands_there) {
     td_tensor *x = leaf(1, 2), *bucket = td_zeros(TD_INTS(10), .dtype = TD_DTYPE_F64);
     td_tensor *home = td_narrow(bucket, 0, 4, 2);
@@ -337,6 +354,7 @@ Suite *make_suite(void) {
         gradients_have_the_leafs_dtype,
         a_hook_is_called_once_after_the_last_contribution,
         a_hook_that_fails_ends_the_backward,
+        a_hook_cannot_begin_a_pass_inside_another,
         a_gradient_with_a_home_lands_there,
         a_gradient_is_born_in_its_home,
         a_gradient_there_is_moves_into_its_home_and_out,
