@@ -2,9 +2,9 @@
  * The guardian: a small process between the launcher and its ranks, so that nothing of a job outlives the
  * launcher, however that ends. It is the ranks' parent and the adoptive parent of whatever they leave behind
  * (a child subreaper). It reports over a socket and takes orders from it; the end of that socket, which also
- * comes when the launcher is killed -9, makes it kill every descendant it has. When the guardian alone is killed, the
- * ranks die with it and the launcher does the rest. The one limit: when both are killed at once, the ranks die
- * too, but a daemon that one of them made stays.
+ * comes when the launcher is killed -9, makes it kill every descendant it has. When the guardian alone is
+ * killed, the ranks die with it and the launcher does the rest. The one limit: when both are killed at once,
+ * the ranks die too, but a daemon that one of them made stays.
  */
 #ifndef TANDEM_LAUNCHER_GUARDIAN_H
 #define TANDEM_LAUNCHER_GUARDIAN_H

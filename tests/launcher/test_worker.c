@@ -1,4 +1,5 @@
-/* Ranks that exchange data through the library, under the real launcher: what they lose decides who is to blame. */
+/* Ranks that exchange data through the library, under the real launcher: what they lose decides who is to
+ * blame. */
 #include "launch.h"
 
 #include <pty.h>
@@ -73,7 +74,7 @@ START_TEST(ranks_learn_the_width_of_the_terminal) {
 }
 END_TEST
 
-/* -n of any sub-command is `tandem run -n N -- tandem NAME ...`, and options of run may stand among its own. */
+/* -n of any sub-command is `tandem run -n N -- tandem NAME ...`; options of run may stand among its own. */
 START_TEST(any_command_launches_itself) {
     launch l =
         launch_start_with((launch_setup){0}, (const char *[]){TANDEM, "sampler", "--size", "4", "-n", "2",
