@@ -141,7 +141,7 @@ static void open_and_close(td_job *job, void *cookie) {
         }
     }
     ck_assert_int_eq(count_descriptors(), fds);
-    ck_assert_int_le(count_lines("/proc/self/maps"), maps + 1); /* the heap may grow */
+    ck_assert_int_le(count_lines("/proc/self/maps"), maps + 20); /* the heap may grow, a sanitizer's too */
 }
 
 START_TEST(two_hundred_groups_leak_nothing) {
