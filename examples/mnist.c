@@ -3,8 +3,9 @@
  * is one rank of many, and each sees its share of every epoch:
  *
  *     cc mnist.c $(pkg-config --cflags --libs tandem) -o mnist
- *     ./mnist                                       tandem run -n 2 -- ./mnist            mpirun -np 2
- * ./mnist
+ *     ./mnist
+ *     tandem run -n 2 -- ./mnist
+ *     mpirun -np 2 ./mnist
  *
  * Arguments: [EPOCHS [STEPS]], STEPS being the most of an epoch.
  */

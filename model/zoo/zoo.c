@@ -42,8 +42,7 @@ td_status td_zoo_find(const char *name, const td_zoo_model **model) {
     }
     const char *nearest = td_nearest_name(name, known);
     if (nearest)
-        return td_fail(TD_ERR_ARG, 0, "model/zoo", "there is no model '%s'; did you mean %s?", name,
-                       nearest);
+        return td_fail(TD_ERR_ARG, 0, "model/zoo", "there is no model '%s'; did you mean %s?", name, nearest);
     return td_fail(TD_ERR_ARG, 0, "model/zoo", "there is no model '%s'; there are: %s", name, all);
 }
 

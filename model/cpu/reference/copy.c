@@ -90,10 +90,6 @@ static td_status zero(td_context *context, const void *args, td_tensor *const *o
 }
 
 const td_kernel_row cpu_reference_copy[] = {
-    {TD_OP_CLONE, clone_kernel},
-    {TD_OP_CAST, cast},
-    {TD_OP_COPY_, copy},
-    {TD_OP_FILL_, fill},
-    {TD_OP_ZERO_, zero},
-    TD_KERNELS_END,
+    {TD_OP_CLONE, clone_kernel}, {TD_OP_CAST, cast},  {TD_OP_COPY_, copy},
+    {TD_OP_FILL_, fill},         {TD_OP_ZERO_, zero}, TD_KERNELS_END,
 };

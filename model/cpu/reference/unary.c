@@ -7,7 +7,7 @@
 #define FLOATING_FUNCTIONS(type, name, f)                                                                    \
     UNARY_LOOP(neg, name, type, type, -x)                                                                    \
     UNARY_LOOP(abs, name, type, type, fabs##f(x))                                                            \
-    UNARY_LOOP(sign, name, type, type, (type)((x > 0) - (x < 0)))                             \
+    UNARY_LOOP(sign, name, type, type, (type)((x > 0) - (x < 0)))                                            \
     UNARY_LOOP(exp, name, type, type, exp##f(x))                                                             \
     UNARY_LOOP(log, name, type, type, log##f(x))                                                             \
     UNARY_LOOP(sqrt, name, type, type, sqrt##f(x))                                                           \
