@@ -109,12 +109,12 @@ static void compare_weights(const curve *c, const td_state_dict *parameters) {
 }
 
 static int64_t checksum(const td_state_dict *parameters) {
-    int64_t sum = 0;
+    uint64_t sum = 0;
     for (size_t i = 0; i < parameters->count; i++) {
         const td_tensor *x = parameters->at[i].tensor;
         sum = sum * 31 + golden_crc(td_tensor_data(x), (size_t)td_tensor_count(x) * sizeof(float));
     }
-    return sum;
+    return (int64_t)sum;
 }
 
 static void run_rank(td_job *job, void *cookie) {
