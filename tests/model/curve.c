@@ -156,7 +156,7 @@ static void compare_losses(const curve *c, int world) {
     for (int rank = 1; rank < world; rank++) ck_assert_int_eq(c->checksums[rank], c->checksums[0]);
 }
 
-void check_curve(const char *file, const char *model, const char *name, int world, int64_t steps) {
+void check_curve(const char *file, const char *model, const char *name, int world) {
     curve c;
     json_t *root = golden_load(file), *record;
     td_dataset *dataset;
@@ -166,10 +166,8 @@ void check_curve(const char *file, const char *model, const char *name, int worl
     json_array_foreach(golden_list(root, "curves"), i, record) {
         if (strcmp(golden_text(record, "name"), name) || golden_int(record, "world") != world) continue;
         found = true;
-        c = (curve){.record = record,
-                    .model = model,
-                    .dataset = dataset,
-                    .steps = steps ? steps : golden_int(record, "steps")};
+        c = (curve){
+            .record = record, .model = model, .dataset = dataset, .steps = golden_curve_steps(record)};
         ck_assert_int_le(c.steps, MAX_STEPS);
         run_threads(world, run_rank, &c);
         compare_losses(&c, world);

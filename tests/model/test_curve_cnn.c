@@ -8,7 +8,7 @@ static const struct {
 } curves[] = {{"adam", 1}, {"adam", 2}, {"sgd_momentum", 1}, {"sgd_momentum", 2}};
 
 START_TEST(losses_and_weights_are_pytorchs) {
-    check_curve("curve_cnn.json", "mnist-cnn", curves[_i].name, curves[_i].world, 0);
+    check_curve("curve_cnn.json", "mnist-cnn", curves[_i].name, curves[_i].world);
 }
 END_TEST
 

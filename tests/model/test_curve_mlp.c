@@ -9,7 +9,7 @@ static const struct {
               {"adam", 1}, {"adam", 2}, {"adamw", 1},        {"adamw", 2}};
 
 START_TEST(losses_and_weights_are_pytorchs) {
-    check_curve("curve_mlp.json", "mlp", curves[_i].name, curves[_i].world, 0);
+    check_curve("curve_mlp.json", "mlp", curves[_i].name, curves[_i].world);
 }
 END_TEST
 

@@ -20,6 +20,8 @@ int golden_flag(const json_t *record, const char *key); /* 0 when it is not ther
 const char *golden_text(const json_t *record, const char *key);
 /* A seed: unsigned 64-bit, written as a decimal string, or a number where it is small. */
 uint64_t golden_seed(const json_t *record);
+/* Steps of a training curve to go: all it has; two in sanitizer builds, where steps are slow. */
+int64_t golden_curve_steps(const json_t *curve);
 
 /* The record on one line, for a test's message; valid until the next call. */
 const char *golden_describe(const json_t *record);

@@ -88,20 +88,21 @@ START_TEST(losses_and_weights_are_pytorchs) {
     add(&w, "--threads"), add(&w, "1"); /* as PyTorch had: another order of sums takes other turns at ReLU */
     add(&w, "-n"), add_real(&w, (double)golden_int(record, "world"));
     add(&w, "--batch-size"), add_real(&w, (double)golden_int(record, "batch_size"));
-    add(&w, "--steps"), add_real(&w, (double)golden_int(record, "steps"));
+    add(&w, "--steps"), add_real(&w, (double)golden_curve_steps(record));
     add(&w, "--seed"), add_real(&w, (double)golden_int(record, "seed"));
     add_optimizer(&w, record);
 
     run r = run_with((launch_setup){0}, w.argv);
     json_t *losses = golden_list(record, "losses");
-    ck_assert_uint_eq(json_array_size(r.steps), json_array_size(losses));
-    for (size_t i = 0; i < json_array_size(losses); i++) {
+    size_t steps = (size_t)golden_curve_steps(record);
+    ck_assert_uint_eq(json_array_size(r.steps), steps);
+    for (size_t i = 0; i < steps; i++) {
         double ours = run_loss(&r, i), theirs = json_number_value(json_array_get(losses, i));
         if (!(fabs(ours - theirs) <= 1e-5 * fabs(theirs)))
             ck_abort_msg("%s: loss of step %zu is %.9g, PyTorch's is %.9g", golden_text(record, "name"),
                          i + 1, ours, theirs);
     }
-    expect_weights(record, saved);
+    if (steps == json_array_size(losses)) expect_weights(record, saved);
     run_free(&r);
     json_decref(root);
 }
