@@ -42,6 +42,7 @@
 #include <unistd.h>
 
 enum {
+    CULPRIT_MS = 1000,    /* for a rank that another has lost to end by itself */
     LEFT_BEHIND_MS = 500, /* grace of processes that outlived ranks which all left with 0 */
     GIVE_UP_MS = 5000,    /* after SIGKILL: what is still there is stuck in the kernel */
 };
@@ -194,6 +195,27 @@ static void lose_guardian(job *j) {
     become_reaped(j);
 }
 
+static void on_patience(uv_timer_t *timer) { stop_ranks(timer->data, LAUNCHER_STOP_FAILURE, SIGTERM); }
+
+/* A failed rank stops the job. One that says which rank it lost is only a victim: the rank to blame gets a moment
+ * to end by itself, so that its own end is what is reported. */
+static void stop_for_failure(job *j) {
+    bool victims = false;
+    for (int i = 0; i < j->n; i++) {
+        const launcher_rank *rank = &j->ranks[i];
+        if (!launcher_has_failed(rank)) continue;
+        bool blames_the_living =
+            rank->lost >= 0 && rank->lost < j->n && j->ranks[rank->lost].life == LAUNCHER_ALIVE;
+        if (!blames_the_living) {
+            stop_ranks(j, LAUNCHER_STOP_FAILURE, SIGTERM);
+            return;
+        }
+        victims = true;
+    }
+    if (victims && j->state < JOB_STOPPING && !uv_is_active((uv_handle_t *)&j->deadline))
+        uv_timer_start(&j->deadline, on_patience, CULPRIT_MS, 0);
+}
+
 static void on_guardian(uv_poll_t *watch, int status, int events) {
     job *j = watch->data;
     (void)status, (void)events;
@@ -205,8 +227,7 @@ static void on_guardian(uv_poll_t *watch, int status, int events) {
         count++;
     for (int i = 0; i < count; i++)
         if (batch[i].kind != GUARDIAN_REMAINS) take_event(j, &batch[i]);
-    for (int i = 0; i < j->n; i++)
-        if (launcher_has_failed(&j->ranks[i])) stop_ranks(j, LAUNCHER_STOP_FAILURE, SIGTERM);
+    stop_for_failure(j);
     for (int i = 0; i < count; i++)
         if (batch[i].kind == GUARDIAN_REMAINS) take_event(j, &batch[i]);
     if (got == 0 || (got < 0 && errno == ECONNRESET)) lose_guardian(j);
