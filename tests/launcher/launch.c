@@ -25,6 +25,9 @@ static void enter(const launch_setup *setup) {
         else
             unsetenv(*e);
     }
+    /* The tests may themselves have been started under nohup or in the background of a shell. */
+    for (const int *stop = (const int[]){SIGHUP, SIGINT, SIGQUIT, SIGTERM, 0}; *stop; stop++)
+        signal(*stop, SIG_DFL);
     if (setup->ignored_signal) signal(setup->ignored_signal, SIG_IGN);
     if (setup->blocked_signal) {
         sigset_t set;
