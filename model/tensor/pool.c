@@ -7,6 +7,9 @@
 
 #include "base/memory.h"
 
+/* Of 64 KiB: from here on an empty class borrows from larger ones. */
+enum { LEAST_SHARED_CLASS = TD_POOL_SMALL_CLASSES + 4 * (16 - 10) };
+
 td_status td_pool_open(td_context *context, td_pool **pool) {
     td_pool *opened = td_calloc(1, sizeof *opened);
     if (!opened) return TD_ERR_MEMORY;
@@ -60,17 +63,28 @@ void td_pool_trim(td_pool *pool) {
     free_cached(pool);
 }
 
+/* A cached block of the class, or of one up to four times as large when small change does not matter: the last
+ * batch of an epoch is shorter than the others, and lives in their memory. */
+static td_free_block *take_cached(td_pool *pool, uint32_t size_class) {
+    uint32_t last = size_class < LEAST_SHARED_CLASS ? size_class : size_class + 8;
+    for (uint32_t c = size_class; c <= last && c < TD_POOL_CLASSES; c++) {
+        td_free_block *block = pool->bins[c];
+        if (!block) continue;
+        ASAN_UNPOISON_MEMORY_REGION(block, td_pool_class_bytes(c));
+        pool->bins[c] = block->next;
+        pool->cached -= td_pool_class_bytes(c);
+        return block;
+    }
+    return NULL;
+}
+
 void *td_pool_refill(td_pool *pool, uint32_t size_class) {
     pthread_mutex_lock(&pool->lock);
     sort_returned(pool);
     pthread_mutex_unlock(&pool->lock);
-    size_t whole = td_pool_class_bytes(size_class);
-    td_free_block *block = pool->bins[size_class];
-    if (block) {
-        ASAN_UNPOISON_MEMORY_REGION(block, whole);
-        pool->bins[size_class] = block->next;
-        pool->cached -= whole;
-    } else {
+    td_free_block *block = take_cached(pool, size_class);
+    if (!block) {
+        size_t whole = td_pool_class_bytes(size_class);
         if (size_class < TD_POOL_CLASSES) block = td_alloc_aligned(whole);
         if (!block && pool->cached) {
             free_cached(pool);
@@ -79,7 +93,7 @@ void *td_pool_refill(td_pool *pool, uint32_t size_class) {
         if (!block) return NULL;
         block->block = (td_block){pool, size_class};
     }
-    pool->used += whole;
+    pool->used += td_pool_class_bytes(block->block.size_class);
     return block;
 }
 

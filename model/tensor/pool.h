@@ -1,7 +1,7 @@
 /*
  * The caching allocator of a context: every tensor header, storage and node is a block of one of its size
- * classes, and a freed block waits in its class for the next of that size. Nothing goes back to the system
- * before td_pool_trim or the context's end. Internal to model/.
+ * classes, and a freed block waits in its class for the next of that size; a large one serves down to a quarter
+ * of its size too. Nothing goes back to the system before td_pool_trim or the context's end. Internal to model/.
  */
 #ifndef TANDEM_MODEL_TENSOR_POOL_H
 #define TANDEM_MODEL_TENSOR_POOL_H
@@ -60,8 +60,8 @@ static inline size_t td_pool_class_bytes(uint32_t size_class) {
     return (size_t)(5 + step % 4) << (8 + step / 4); /* 1280, 1536, 1792, 2048, 2560, ... */
 }
 
-/* A new block from the system, after what other threads gave back; NULL after recording the failure, which
- * comes only when freeing the whole cache did not help. */
+/* A block for a class whose bin is empty: given back by other threads, a larger cached one, or new from the
+ * system; NULL after recording the failure, which comes only when freeing the whole cache did not help. */
 void *td_pool_refill(td_pool *pool, uint32_t size_class);
 void td_pool_give_back(void *block); /* a block whose pool is not the thread's */
 void td_pool_trim(td_pool *pool);

@@ -229,6 +229,25 @@ START_TEST(a_closed_contexts_value_may_be_released_by_another_thread) {
 }
 END_TEST
 
+static size_t held(void) { return td_memory_used(context).used + td_memory_used(context).cached; }
+
+static void fill_and_drop(int64_t count) {
+    td_scope *s = td_scope_open(context);
+    td_full(TD_INTS(count), td_num(1.0));
+    ck_ok(td_scope_close(s));
+}
+
+START_TEST(a_smaller_tensor_lives_in_the_memory_of_a_larger_one) {
+    fill_and_drop(1 << 20);
+    size_t before = held();
+    fill_and_drop(1 << 19);
+    fill_and_drop((1 << 18) + 1);
+    ck_assert_uint_eq(held(), before);
+    fill_and_drop(1 << 16); /* it would waste most of it */
+    ck_assert_uint_gt(held(), before);
+}
+END_TEST
+
 START_TEST(freed_memory_is_used_again) {
     td_scope *s = td_scope_open(context);
     for (int i = 0; i < 3; i++) td_zeros(TD_INTS(1000, i + 1));
@@ -268,6 +287,7 @@ Suite *make_suite(void) {
         a_kept_value_may_be_released_by_any_thread,
         a_closed_contexts_value_may_be_released_by_another_thread,
         freed_memory_is_used_again,
+        a_smaller_tensor_lives_in_the_memory_of_a_larger_one,
     };
     tcase_add_checked_fixture(tcase, open, close);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(tcase, tests[i]);
