@@ -6,11 +6,7 @@
 
 #include "config.h"
 
-#include <errno.h>
-#include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #if TD_HAVE_OPENMP
 #include <omp.h>
@@ -22,43 +18,10 @@
 static _Thread_local int thread_count;
 static _Thread_local bool inside_region;
 
-/* "max 100000" or "150000 100000" in cgroup v2's cpu.max; quota and period apart in v1. */
-static int container_limit(int cores) {
-    double quota = -1, period = 0;
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (file) {
-        if (fscanf(file, "%lf %lf", &quota, &period) != 2) quota = -1;
-        fclose(file);
-    } else if ((file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "re"))) {
-        if (fscanf(file, "%lf", &quota) != 1) quota = -1;
-        fclose(file);
-        file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "re");
-        if (file && fscanf(file, "%lf", &period) != 1) period = 0;
-        if (file) fclose(file);
-    }
-    if (quota <= 0 || period <= 0) return cores;
-    int whole = (int)(quota / period + 0.999);
-    return whole < 1 ? 1 : whole < cores ? whole : cores;
-}
-
-int td_cpu_count(void) {
-    /* A mask for more CPUs than the kernel has is refused; grow until it is accepted. */
-    for (int cpus = 1024; cpus <= 1 << 20; cpus *= 2) {
-        cpu_set_t *mask = CPU_ALLOC((size_t)cpus);
-        if (!mask) break;
-        size_t bytes = CPU_ALLOC_SIZE((size_t)cpus);
-        int failed = sched_getaffinity(0, bytes, mask), cores = failed ? 0 : CPU_COUNT_S(bytes, mask);
-        CPU_FREE(mask);
-        if (!failed) return container_limit(cores < 1 ? 1 : cores);
-        if (errno != EINVAL) break;
-    }
-    return 1;
-}
-
 static int initial_threads(void) {
     const char *wanted = getenv("OMP_NUM_THREADS");
     int threads = wanted ? atoi(wanted) : 0;
-    return threads >= 1 && threads <= 1024 ? threads : td_cpu_count();
+    return threads >= 1 && threads <= 1024 ? threads : td_core_count();
 }
 
 int td_parallel_threads(void) {

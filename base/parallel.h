@@ -17,14 +17,16 @@ typedef void td_parallel_body(size_t begin, size_t end, int thread, void *cookie
  * run them. Returns when all are done. */
 TD_API void td_parallel_for(size_t count, size_t grain, td_parallel_body *body, void *cookie);
 
-/* Threads that td_parallel_for uses from this thread; at first the cores in this thread's mask, capped by
- * OMP_NUM_THREADS and the container's CPU limit. 1 inside a parallel region. */
+/* Threads that td_parallel_for uses from this thread; at first td_core_count(), capped by
+ * OMP_NUM_THREADS. 1 inside a parallel region. */
 TD_API int td_parallel_threads(void);
 /* TD_ERR_ARG unless 1 <= threads <= 1024. */
 TD_API td_status td_parallel_set_threads(int threads);
 
-/* Cores this process may use: its affinity mask, cut to the container's CPU limit, at least 1. */
+/* CPUs (hardware threads) that this process may use: its affinity mask, cut to the least limit of its control
+ * groups; and the physical cores that they are. At least 1. */
 TD_API int td_cpu_count(void);
+TD_API int td_core_count(void);
 
 TD_END_DECLS
 

@@ -63,7 +63,7 @@ td_status td_waiter_open(td_waiter *waiter, td_room *room, td_job *job, int rank
 int td_waiter_settle(td_waiter *waiter) {
     const td_room_seat *seats = waiter->room->seats;
     cpu_set_t mine = seats[waiter->rank].cpus, all = mine, both;
-    int sharing = 0, allowed = td_cpu_count();
+    int sharing = 0, allowed = td_core_count();
     for (int r = 0; r < waiter->size; r++) {
         CPU_OR(&all, &all, &seats[r].cpus);
         CPU_AND(&both, &mine, &seats[r].cpus);

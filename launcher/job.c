@@ -277,7 +277,7 @@ static td_status open_descriptors(job *j) {
 
 static void gather_facts(job *j) {
     uint8_t id[16] = {0};
-    int share = td_cpu_count() / j->n;
+    int share = td_core_count() / j->n;
     j->facts.world_size = j->n;
     j->facts.threads = share > 1 ? share : 1;
     j->facts.stall_timeout = j->options->stall_timeout;

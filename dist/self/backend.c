@@ -17,7 +17,7 @@ static td_status can(const td_job *job, const td_group_options *options) {
 }
 
 static td_status open_group(td_group *group) {
-    group->compute_threads = td_cpu_count();
+    group->compute_threads = td_core_count();
     return TD_OK;
 }
 
