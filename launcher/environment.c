@@ -31,6 +31,12 @@ static void make_control(const asker *a, char v[VALUE_MOST]) { put_number(v, a->
 static void make_run_id(const asker *a, char v[VALUE_MOST]) {
     snprintf(v, VALUE_MOST, "%s", a->facts->run_id);
 }
+static void make_restarts(const asker *a, char v[VALUE_MOST]) {
+    snprintf(v, VALUE_MOST, "%d", a->facts->restart_count);
+}
+static void make_most(const asker *a, char v[VALUE_MOST]) {
+    snprintf(v, VALUE_MOST, "%d", a->facts->max_restarts);
+}
 static void make_mark(const asker *a, char v[VALUE_MOST]) {
     td_job_mark mark = {a->rank, a->facts->world_size, a->facts->port};
     snprintf(v, VALUE_MOST, "%s", td_job_mark_format(mark).text);
@@ -62,8 +68,8 @@ static const struct row {
     {"ROLE_WORLD_SIZE",               make_world,   NULL,        false},
     {"MASTER_ADDR",                   NULL,         "127.0.0.1", false},
     {"MASTER_PORT",                   make_port,    NULL,        false},
-    {"TORCHELASTIC_RESTART_COUNT",    NULL,         "0",         false},
-    {"TORCHELASTIC_MAX_RESTARTS",     NULL,         "0",         false},
+    {"TORCHELASTIC_RESTART_COUNT",    make_restarts, NULL,       false},
+    {"TORCHELASTIC_MAX_RESTARTS",     make_most,    NULL,        false},
     {"TORCHELASTIC_RUN_ID",           make_run_id,  NULL,        false},
     {"TORCHELASTIC_USE_AGENT_STORE",  NULL,         "False",     false}, /* rank 0 serves its own */
     {"TORCH_NCCL_ASYNC_ERROR_HANDLING", NULL,       "1",         true},

@@ -179,6 +179,7 @@ static void take_deaths(guardian *g) {
 typedef struct sending {
     guardian *g;
     int signal;
+    bool wake; /* let the stopped have it */
 } sending;
 
 static void signal_child(pid_t pid, void *cookie) {
@@ -187,7 +188,17 @@ static void signal_child(pid_t pid, void *cookie) {
      * with others that are ours as well and get theirs in turn. */
     bool leads = rank_of(s->g, pid) >= 0;
     if (!leads || kill(-pid, s->signal) != 0) kill(pid, s->signal);
-    if (!leads || kill(-pid, SIGCONT) != 0) kill(pid, SIGCONT);
+    if (s->wake && (!leads || kill(-pid, SIGCONT) != 0)) kill(pid, SIGCONT);
+}
+
+static void stop_children(guardian *g, int signal) {
+    take_deaths(g); /* those were not told */
+    g->told = true;
+    g->killing = g->killing || signal == SIGKILL;
+    if (signal == SIGKILL)
+        visit_children(kill_child, NULL);
+    else
+        visit_children(signal_child, &(sending){g, signal, true});
 }
 
 /* False when the launcher is gone or done with us. */
@@ -198,13 +209,10 @@ static bool take_orders(guardian *g) {
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && errno == EAGAIN) return true;
         if (got != (ssize_t)sizeof order) return false;
-        take_deaths(g); /* those were not told */
-        g->told = true;
-        if (order.signal == SIGKILL) {
-            g->killing = true;
-            visit_children(kill_child, NULL);
-        } else {
-            visit_children(signal_child, &(sending){g, order.signal});
+        switch ((guardian_order_kind)order.kind) {
+        case GUARDIAN_STOP: stop_children(g, order.signal); break;
+        case GUARDIAN_FORWARD: visit_children(signal_child, &(sending){g, order.signal, false}); break;
+        case GUARDIAN_SPARE: _exit(0);
         }
     }
 }
@@ -303,9 +311,14 @@ td_status launcher_guardian_start(const launcher_spawn *ranks, int n, pid_t *gua
     g.kept = td_calloc((size_t)n + 4, sizeof *g.kept);
     if (g.kept) g.kept[g.kept_n++] = ends[1];
     bool enough = g.pids && g.kept;
+    /* A signal between fork and the guardian's own mask would wake the launcher's handlers in the wrong process. */
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = enough ? fork() : -1;
     if (pid == 0) guard(&g);
     int error = errno;
+    sigprocmask(SIG_SETMASK, &before, NULL);
     td_free(g.pids);
     td_free(g.kept);
     close(ends[1]);

@@ -26,14 +26,21 @@ typedef struct guardian_event {
     int pid;
     int value;
     int stage;
-    int told;      /* it had been sent an order before */
+    int told;      /* it had been told to stop before */
     int64_t at_ns; /* td_clock_ns when the guardian saw it */
 } guardian_event;
 
-/* What the launcher orders: this signal to every rank's process group and to whatever they left behind.
- * SIGKILL is repeated until no descendant is left; any other is followed by SIGCONT, so that a stopped rank
- * gets it. */
+/* What the launcher orders. */
+typedef enum guardian_order_kind {
+    /* `signal` to every rank's process group and to whatever they left behind. SIGKILL is repeated until no
+     * descendant is left; any other is followed by SIGCONT, so that a stopped rank gets it. */
+    GUARDIAN_STOP,
+    GUARDIAN_FORWARD, /* the same without all that: the job goes on */
+    GUARDIAN_SPARE,   /* end without touching what ranks left behind */
+} guardian_order_kind;
+
 typedef struct guardian_order {
+    int kind;
     int signal;
 } guardian_order;
 

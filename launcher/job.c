@@ -1,44 +1,37 @@
 /*
  * The life of one job, from parsed options to the launcher's exit status.
  *
- *     parsed ──▶ spawning ──▶ running ──▶ reaped
- *                    │           │           ▲
- *                    └───────────┴─▶ stopping ┘
+ *     starting ──▶ spawning ──▶ running ─────────────▶ reaped ──▶ over
+ *        ▲             │           │                     ▲ │
+ *        │             └───────────┴─────▶ stopping ─────┘ │
+ *        └────────────────────── resting ◀─────────────────┘
  *
- *     parsed    everything that ranks are given has been made: environments, pipes, channels, arena, port.
+ *     starting  an attempt is made: environments, pipes, channels, arena, port; then its guardian.
  *     spawning  the guardian is there and starts ranks; some may already run, fail or have left.
  *     running   every rank has become its program, or has said why not.
  *     stopping  the ranks have been told to stop (first failure, the user's signal, our reader gone, our own
  *               trouble), or have left and what they left behind has been told. When the grace is over, or at
  *               the user's second signal, SIGKILL.
- *     reaped    no process of the job is left. What the pipes still hold is forwarded; then the report.
+ *     reaped    no process of the attempt is left. What the pipes still hold is forwarded; then its report.
+ *     resting   the attempt failed and another follows after a pause (restart.c decides).
+ *     over      the user's signal ended the rest; or the report of the last attempt is the job's.
  *
- * Only the guardian's events, the user's signals, the output's end and one timer move it. A restart would
- * lead from stopping back to spawning with another guardian.
+ * Only the guardian's events, the user's signals, the output's end and one timer move it. Several machines
+ * would add a guardian per machine; the states are the job's and stay.
  */
 #include "base/clock.h"
-#include "base/memory.h"
-#include "base/parallel.h"
-#include "dist/job_mark.h"
-#include "launcher/control.h"
-#include "launcher/environment.h"
-#include "launcher/guardian.h"
-#include "launcher/output.h"
-#include "launcher/port.h"
+#include "base/number.h"
+#include "launcher/attempt.h"
 #include "launcher/report.h"
+#include "launcher/restart.h"
 #include "launcher/run.h"
 #include "launcher/signals.h"
 #include "launcher/uv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -47,28 +40,27 @@ enum {
     GIVE_UP_MS = 5000,    /* after SIGKILL: what is still there is stuck in the kernel */
 };
 
-typedef enum job_state { JOB_PARSED, JOB_SPAWNING, JOB_RUNNING, JOB_STOPPING, JOB_REAPED } job_state;
+typedef enum job_state {
+    JOB_STARTING,
+    JOB_SPAWNING,
+    JOB_RUNNING,
+    JOB_STOPPING,
+    JOB_REAPED,
+    JOB_RESTING,
+    JOB_OVER,
+} job_state;
 
 typedef struct job {
     const launcher_options *options;
-    int n;
+    launcher_constants constants;
     job_state state;
-    launcher_rank *ranks;
-    launcher_tail **tails;
-    launcher_spawn *spawns;
-    launcher_inherited inherited;
-    launcher_facts facts;
-    launcher_ending ending;
-    char path[PATH_MAX];
-    int null, arena, port; /* descriptors; -1 */
-    launcher_output *output;
-    launcher_control *control;
-    pid_t guardian;
-    int socket; /* to the guardian; -1 */
+    launcher_attempt attempt; /* the current one, or while resting the last */
+    launcher_history history;
+    json_t *earlier; /* summaries of the attempts before */
+    int signal;      /* the user's first that asked to stop; 0 */
     bool output_lost;
 
     uv_loop_t loop;
-    uv_poll_t guardian_watch;
     uv_timer_t deadline;
     uv_signal_t signals[LAUNCHER_STOP_SIGNALS], window;
     bool loop_made;
@@ -78,53 +70,53 @@ typedef struct job {
 
 static void on_deadline(uv_timer_t *timer);
 
-static void order(job *j, int signal) {
-    guardian_order o = {signal};
-    if (j->socket >= 0) send(j->socket, &o, sizeof o, MSG_NOSIGNAL);
+static uint64_t milliseconds(double seconds) {
+    return seconds < 1e9 ? (uint64_t)(seconds * 1e3) : (uint64_t)1000000000000;
+}
+
+static void order_stop(job *j, int signal) {
+    launcher_attempt_order(&j->attempt, (guardian_order){GUARDIAN_STOP, signal});
 }
 
 static void kill_all(job *j) {
-    if (j->state == JOB_REAPED) return;
+    if (j->state >= JOB_REAPED) return;
     j->state = JOB_STOPPING;
-    j->ending.killed = true;
-    order(j, SIGKILL);
+    j->attempt.ending.killed = true;
+    order_stop(j, SIGKILL);
     uv_timer_start(&j->deadline, on_deadline, GIVE_UP_MS, 0);
 }
 
 static void stop_within(job *j, int signal, uint64_t grace_ms) {
     j->state = JOB_STOPPING;
-    order(j, signal);
+    order_stop(j, signal);
     uv_timer_start(&j->deadline, on_deadline, grace_ms, 0);
 }
 
 /* Tell the ranks to stop; the first reason is the one that counts. */
 static void stop_ranks(job *j, launcher_stop reason, int signal) {
     if (j->state >= JOB_STOPPING) return;
-    double grace = j->options->shutdown_timeout;
-    j->ending.stop = reason;
-    stop_within(j, signal, grace < 1e9 ? (uint64_t)(grace * 1e3) : (uint64_t)1000000000000);
+    j->attempt.ending.stop = reason;
+    stop_within(j, signal, milliseconds(j->options->shutdown_timeout));
 }
 
 static void stop_for_trouble(job *j, const char *trouble) {
-    if (j->ending.stop == LAUNCHER_STOP_OWN) return;
+    launcher_ending *ending = &j->attempt.ending;
+    if (ending->stop == LAUNCHER_STOP_OWN) return;
     stop_ranks(j, LAUNCHER_STOP_OWN, SIGTERM);
-    j->ending.stop = LAUNCHER_STOP_OWN;
-    snprintf(j->ending.trouble, sizeof j->ending.trouble, "%s", trouble);
+    ending->stop = LAUNCHER_STOP_OWN;
+    snprintf(ending->trouble, sizeof ending->trouble, "%s", trouble);
 }
 
 static void become_reaped(job *j) {
-    if (j->state == JOB_REAPED) return;
+    if (j->state >= JOB_REAPED) return;
     j->state = JOB_REAPED;
     uv_timer_stop(&j->deadline);
-    uv_poll_stop(&j->guardian_watch);
-    if (j->socket >= 0) close(j->socket); /* the guardian's leave */
-    j->socket = -1;
-    launcher_output_finish(j->output);
+    launcher_attempt_finish(&j->attempt);
 }
 
 static void on_deadline(uv_timer_t *timer) {
     job *j = timer->data;
-    if (!j->ending.killed) {
+    if (!j->attempt.ending.killed) {
         kill_all(j);
         return;
     }
@@ -134,10 +126,10 @@ static void on_deadline(uv_timer_t *timer) {
     become_reaped(j);
 }
 
-/* --- what happens --------------------------------------------------------------------------------------- */
+/* --- what the guardian tells ---------------------------------------------------------------------------- */
 
 static void take_exit(job *j, const guardian_event *event) {
-    launcher_rank *rank = &j->ranks[event->rank];
+    launcher_rank *rank = &j->attempt.ranks[event->rank];
     if (rank->life == LAUNCHER_UNSTARTED) return; /* its end was that it could not begin */
     rank->ended_ns = event->at_ns;
     rank->told_to_stop = event->told;
@@ -146,7 +138,7 @@ static void take_exit(job *j, const guardian_event *event) {
 }
 
 static void take_unstarted(job *j, const guardian_event *event) {
-    launcher_rank *rank = &j->ranks[event->rank];
+    launcher_rank *rank = &j->attempt.ranks[event->rank];
     rank->life = LAUNCHER_UNSTARTED;
     rank->error = event->value;
     rank->stage = event->stage;
@@ -156,21 +148,23 @@ static void take_unstarted(job *j, const guardian_event *event) {
 
 /* All ranks are gone; so many processes of theirs are not. */
 static void take_remains(job *j, int count) {
+    launcher_ending *ending = &j->attempt.ending;
     if (count == 0) {
         become_reaped(j);
         return;
     }
     if (j->state >= JOB_STOPPING) {
         /* The ranks' grace is theirs too. A shell's background processes ignore SIGINT and SIGQUIT. */
-        if (j->ending.stop == LAUNCHER_STOP_SIGNAL && j->ending.signal != SIGTERM) order(j, SIGTERM);
+        if (ending->stop == LAUNCHER_STOP_SIGNAL && ending->signal != SIGTERM) order_stop(j, SIGTERM);
         return;
     }
-    j->ending.left_behind = count;
+    ending->left_behind = count;
     stop_within(j, SIGTERM, LEFT_BEHIND_MS);
 }
 
 static void take_event(job *j, const guardian_event *event) {
-    launcher_rank *rank = event->rank >= 0 && event->rank < j->n ? &j->ranks[event->rank] : NULL;
+    bool is_rank = event->rank >= 0 && event->rank < j->attempt.n;
+    launcher_rank *rank = is_rank ? &j->attempt.ranks[event->rank] : NULL;
     switch ((guardian_event_kind)event->kind) {
     case GUARDIAN_STARTED:
         rank->life = LAUNCHER_ALIVE;
@@ -191,7 +185,7 @@ static void take_event(job *j, const guardian_event *event) {
 static void lose_guardian(job *j) {
     stop_for_trouble(j, "the guardian process was killed, and the job with it");
     launcher_kill_descendants();
-    j->guardian = 0;
+    j->attempt.guardian = 0;
     become_reaped(j);
 }
 
@@ -200,12 +194,13 @@ static void on_patience(uv_timer_t *timer) { stop_ranks(timer->data, LAUNCHER_ST
 /* A failed rank stops the job. One that says which rank it lost is only a victim: the rank to blame gets a moment
  * to end by itself, so that its own end is what is reported. */
 static void stop_for_failure(job *j) {
+    const launcher_attempt *a = &j->attempt;
     bool victims = false;
-    for (int i = 0; i < j->n; i++) {
-        const launcher_rank *rank = &j->ranks[i];
+    for (int i = 0; i < a->n; i++) {
+        const launcher_rank *rank = &a->ranks[i];
         if (!launcher_has_failed(rank)) continue;
         bool blames_the_living =
-            rank->lost >= 0 && rank->lost < j->n && j->ranks[rank->lost].life == LAUNCHER_ALIVE;
+            rank->lost >= 0 && rank->lost < a->n && a->ranks[rank->lost].life == LAUNCHER_ALIVE;
         if (!blames_the_living) {
             stop_ranks(j, LAUNCHER_STOP_FAILURE, SIGTERM);
             return;
@@ -216,38 +211,42 @@ static void stop_for_failure(job *j) {
         uv_timer_start(&j->deadline, on_patience, CULPRIT_MS, 0);
 }
 
-static void on_guardian(uv_poll_t *watch, int status, int events) {
-    job *j = watch->data;
-    (void)status, (void)events;
-    guardian_event batch[64];
-    int count = 0;
-    ssize_t got = -1;
+static void on_guardian(launcher_attempt *attempt, void *cookie) {
+    job *j = cookie;
+    enum { BATCH = 64 };
+    guardian_event batch[BATCH];
+    int count = 0, got = 1;
     /* All that has happened, before anything is decided on it. */
-    while (count < 64 && (got = recv(j->socket, &batch[count], sizeof *batch, 0)) == (ssize_t)sizeof *batch)
-        count++;
+    while (count < BATCH && (got = launcher_attempt_next_event(attempt, &batch[count])) > 0) count++;
     for (int i = 0; i < count; i++)
         if (batch[i].kind != GUARDIAN_REMAINS) take_event(j, &batch[i]);
     stop_for_failure(j);
     for (int i = 0; i < count; i++)
         if (batch[i].kind == GUARDIAN_REMAINS) take_event(j, &batch[i]);
-    if (got == 0 || (got < 0 && errno == ECONNRESET)) lose_guardian(j);
+    if (got < 0) lose_guardian(j);
 }
+
+/* --- what else happens ---------------------------------------------------------------------------------- */
 
 static void on_signal(uv_signal_t *handle, int signal) {
     job *j = handle->data;
-    if (j->ending.signal == 0) j->ending.signal = signal;
-    if (j->state == JOB_REAPED)
-        uv_stop(&j->loop); /* only our slow reader was still waited for */
-    else if (j->state == JOB_STOPPING)
-        kill_all(j);
-    else
-        stop_ranks(j, LAUNCHER_STOP_SIGNAL, signal);
+    if (j->signal == 0) j->signal = j->attempt.ending.signal = signal;
+    switch (j->state) {
+    case JOB_REAPED: uv_stop(&j->loop); break; /* only our slow reader was still waited for */
+    case JOB_STOPPING: kill_all(j); break;
+    case JOB_RESTING:
+        j->attempt.ending.stop = LAUNCHER_STOP_SIGNAL;
+        j->state = JOB_OVER;
+        uv_stop(&j->loop);
+        break;
+    default: stop_ranks(j, LAUNCHER_STOP_SIGNAL, signal);
+    }
 }
 
 static void on_window(uv_signal_t *handle, int signal) {
     job *j = handle->data;
     (void)signal;
-    launcher_control_tell_terminal(j->control);
+    if (j->attempt.control) launcher_control_tell_terminal(j->attempt.control);
 }
 
 static void on_output_failed(int fd, int error, void *cookie) {
@@ -264,69 +263,19 @@ static void on_output_failed(int fd, int error, void *cookie) {
 
 static void on_output_finished(void *cookie) { uv_stop(&((job *)cookie)->loop); }
 
-/* --- making it ------------------------------------------------------------------------------------------ */
+static void on_rested(uv_timer_t *timer) { uv_stop(&((job *)timer->data)->loop); }
 
-static td_status open_descriptors(job *j) {
-    j->null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (j->null < 0) return td_fail_errno(errno, "launcher", "cannot open /dev/null");
-    TD_TRY(td_job_make_arena(&j->arena));
-    TD_TRY(launcher_port_reserve(&j->facts.port, &j->port));
-    TD_TRY(launcher_output_open(j->n, j->options->prefix, j->tails, &j->output));
-    return launcher_control_open(j->ranks, j->n, &j->control);
-}
+/* --- the loop ------------------------------------------------------------------------------------------- */
 
-static void gather_facts(job *j) {
+static void choose_run_id(launcher_constants *constants) {
     uint8_t id[16] = {0};
-    int share = td_core_count() / j->n;
-    j->facts.world_size = j->n;
-    j->facts.threads = share > 1 ? share : 1;
-    j->facts.stall_timeout = j->options->stall_timeout;
-    j->facts.arena_fd = j->arena;
     if (getrandom(id, sizeof id, GRND_NONBLOCK) < 0) memcpy(id, &(int64_t){td_clock_ns()}, sizeof(int64_t));
-    for (size_t i = 0; i < sizeof id; i++) snprintf(j->facts.run_id + 2 * i, 3, "%02x", id[i]);
-}
-
-/* Does a terminal stand behind our standard input that is at the moment somebody else's? Rank 0 is in a
- * session of its own, so nothing would keep it from taking the shell's keystrokes. */
-static bool is_in_background(void) {
-    pid_t foreground = tcgetpgrp(0);
-    return foreground > 0 && foreground != getpgrp();
-}
-
-static td_status prepare_ranks(job *j) {
-    extern char **environ;
-    int first_input = is_in_background() ? j->null : -1;
-    for (int i = 0; i < j->n; i++) {
-        launcher_spawn *s = &j->spawns[i];
-        int control = launcher_control_end(j->control, i);
-        *s = (launcher_spawn){.path = j->path, .argv = j->options->program, .inherited = &j->inherited};
-        TD_TRY(launcher_environment_make(&j->facts, i, control, environ, &s->envp));
-        s->standard[0] = i == 0 ? first_input : j->null;
-        s->standard[1] = launcher_output_end(j->output, i, 1);
-        s->standard[2] = launcher_output_end(j->output, i, 2);
-        s->kept[0] = j->arena;
-        s->kept[1] = control;
-        s->kept[2] = -1;
-    }
-    return TD_OK;
-}
-
-static td_status make_ranks(job *j) {
-    size_t n = (size_t)j->n;
-    j->ranks = td_calloc(n, sizeof *j->ranks);
-    j->tails = td_calloc(n, sizeof *j->tails);
-    j->spawns = td_calloc(n, sizeof *j->spawns);
-    if (!j->ranks || !j->tails || !j->spawns) return TD_ERR_MEMORY;
-    for (int i = 0; i < j->n; i++) {
-        j->ranks[i].lost = -1;
-        j->tails[i] = &j->ranks[i].errors;
-    }
-    return TD_OK;
+    for (size_t i = 0; i < sizeof id; i++) snprintf(constants->run_id + 2 * i, 3, "%02x", id[i]);
 }
 
 static td_status watch_signals(job *j) {
     for (int i = 0; launcher_stop_signals[i]; i++) {
-        if (sigismember(&j->inherited.ignored, launcher_stop_signals[i])) continue;
+        if (sigismember(&j->constants.inherited.ignored, launcher_stop_signals[i])) continue;
         TD_TRY(launcher_from_uv(uv_signal_init(&j->loop, &j->signals[i]), "cannot watch signals"));
         j->signals[i].data = j;
         TD_TRY(launcher_from_uv(uv_signal_start(&j->signals[i], on_signal, launcher_stop_signals[i]),
@@ -338,21 +287,14 @@ static td_status watch_signals(job *j) {
     return launcher_from_uv(uv_signal_start(&j->window, on_window, SIGWINCH), "cannot watch signals");
 }
 
-/* The guardian is there: watch it, and all that ranks may say. */
-static td_status start_watching(job *j) {
+/* After the first guardian's fork, which need not copy it. */
+static td_status make_loop(job *j) {
+    if (j->loop_made) return TD_OK;
     TD_TRY(launcher_from_uv(uv_loop_init(&j->loop), "cannot make the event loop"));
     j->loop_made = true;
     uv_timer_init(&j->loop, &j->deadline);
     j->deadline.data = j;
-    TD_TRY(watch_signals(j));
-    TD_TRY(
-        launcher_from_uv(uv_poll_init(&j->loop, &j->guardian_watch, j->socket), "cannot watch the guardian"));
-    j->guardian_watch.data = j;
-    TD_TRY(launcher_from_uv(uv_poll_start(&j->guardian_watch, UV_READABLE | UV_DISCONNECT, on_guardian),
-                            "cannot watch the guardian"));
-    TD_TRY(launcher_control_start(j->control, &j->loop));
-    return launcher_output_start(j->output, &j->loop,
-                                 (launcher_output_events){on_output_failed, on_output_finished, j});
+    return watch_signals(j);
 }
 
 static void close_handle(uv_handle_t *handle, void *cookie) {
@@ -361,70 +303,96 @@ static void close_handle(uv_handle_t *handle, void *cookie) {
 }
 
 static void release(job *j) {
-    launcher_output_stop(j->output);
-    launcher_control_stop(j->control);
+    launcher_attempt_stop(&j->attempt);
     if (j->loop_made) {
         uv_walk(&j->loop, close_handle, NULL);
         uv_run(&j->loop, UV_RUN_DEFAULT);
         uv_loop_close(&j->loop);
     }
-    launcher_output_close(&j->output);
-    launcher_control_close(&j->control);
-    if (j->socket >= 0) close(j->socket); /* ends the guardian, and with it whatever runs */
-    if (j->guardian > 0) waitpid(j->guardian, NULL, 0);
-    for (int i = 0; i < j->n && j->ranks && j->spawns; i++) {
-        launcher_tail_free(&j->ranks[i].errors);
-        td_free(j->spawns[i].envp);
-    }
-    td_free(j->ranks);
-    td_free(j->tails);
-    td_free(j->spawns);
-    for (int *fd = (int[]){j->null, j->arena, j->port, INT_MIN}; *fd != INT_MIN; fd++)
-        if (*fd >= 0) close(*fd);
+    launcher_attempt_close(&j->attempt);
+    json_decref(j->earlier);
 }
 
 /* --- from beginning to end ------------------------------------------------------------------------------ */
 
-static td_status start(job *j, int *exit_code) {
-    TD_TRY(launcher_find_program(j->options->program[0], j->path, sizeof j->path, exit_code));
-    TD_TRY(make_ranks(j));
-    TD_TRY(open_descriptors(j));
-    gather_facts(j);
-    TD_TRY(prepare_ranks(j));
-    prctl(PR_SET_CHILD_SUBREAPER, 1); /* heir to the guardian, should that be killed */
-    TD_TRY(launcher_guardian_start(j->spawns, j->n, &j->guardian, &j->socket));
+static td_status start_attempt(job *j, int number, int *exit_code) {
+    j->state = JOB_STARTING;
+    TD_TRY(launcher_attempt_start(&j->attempt, &j->constants, number, exit_code));
     j->state = JOB_SPAWNING;
-    return start_watching(j);
+    TD_TRY(make_loop(j));
+    launcher_attempt_events events = {on_guardian, {on_output_failed, on_output_finished, j}, j};
+    return launcher_attempt_watch(&j->attempt, &j->loop, events);
 }
 
-/* Judge, report, and give the status. */
-static int conclude(job *j) {
-    uv_run(&j->loop, UV_RUN_NOWAIT); /* the last words on the control channels */
-    launcher_verdict verdict = launcher_judge(j->ranks, j->n, &j->ending);
-    if (verdict.exit_code == 0 && j->output_lost) verdict.exit_code = LAUNCHER_EXIT_OWN;
-    if (launcher_output_is_mid_line(j->output) && verdict.exit_code != 0) fputc('\n', stderr);
-    launcher_report_print(stderr, &verdict, j->ranks, j->n, &j->ending);
-    int exit_code = verdict.exit_code;
-    if (j->options->report &&
-        launcher_report_write(j->options->report, &verdict, j->ranks, j->n, &j->ending) < 0) {
-        fprintf(stderr, "tandem: the report is not written: %s\n", td_error_last()->text);
-        if (exit_code == 0) exit_code = LAUNCHER_EXIT_OWN;
+static launcher_account account_of(const job *j) {
+    const launcher_attempt *a = &j->attempt;
+    return (launcher_account){launcher_judge(a->ranks, a->n, &a->ending), a->ranks, a->n, a->number,
+                              &a->ending};
+}
+
+/* Run an attempt to its end; false when it could not be started. */
+static bool run_attempt(job *j, int number, int *exit_code) {
+    if (start_attempt(j, number, exit_code) < 0) {
+        fprintf(stderr, "tandem: %s\n", td_error_last()->text);
+        return false;
     }
-    fflush(stderr);
-    return exit_code;
+    uv_run(&j->loop, UV_RUN_DEFAULT);
+    uv_run(&j->loop, UV_RUN_NOWAIT); /* the last words on the control channels */
+    return true;
+}
+
+/* Say how the attempt ended; true when another is to follow, after the pause. */
+static bool go_on(job *j, int *exit_code) {
+    const launcher_attempt *a = &j->attempt;
+    launcher_account account = account_of(j);
+    if (account.verdict.exit_code == 0 && j->output_lost) account.verdict.exit_code = LAUNCHER_EXIT_OWN;
+    if (launcher_output_is_mid_line(a->output) && account.verdict.exit_code != 0) fputc('\n', stderr);
+    launcher_report_print(stderr, &account);
+    *exit_code = account.verdict.exit_code;
+    if (j->signal) return false;
+    launcher_next next =
+        launcher_decide_next(&j->history, j->options, &account.verdict, a->ranks, a->n, &a->ending);
+    if (*next.why_not) fprintf(stderr, "tandem: %s\n", next.why_not);
+    if (!next.again) return false;
+    fprintf(stderr, "tandem: all ranks start anew in %s (restart %lld of %lld)\n",
+            td_format_seconds(next.pause).text, (long long)j->history.restarts,
+            (long long)j->options->max_restarts);
+    j->state = JOB_RESTING;
+    launcher_attempt_stop(&j->attempt);
+    uv_timer_start(&j->deadline, on_rested, milliseconds(next.pause), 0);
+    uv_run(&j->loop, UV_RUN_DEFAULT);
+    if (j->state == JOB_RESTING) {
+        if (!j->earlier) j->earlier = json_array();
+        json_array_append_new(j->earlier, launcher_report_summarize(&account));
+        launcher_attempt_close(&j->attempt);
+        return true;
+    }
+    account = account_of(j);
+    launcher_report_print(stderr, &account);
+    *exit_code = account.verdict.exit_code;
+    return false;
+}
+
+static void write_report(job *j, int *exit_code) {
+    launcher_account account = account_of(j);
+    account.verdict.exit_code = *exit_code;
+    if (!j->options->report || launcher_report_write(j->options->report, &account, j->earlier) >= 0) return;
+    fprintf(stderr, "tandem: the report is not written: %s\n", td_error_last()->text);
+    if (*exit_code == 0) *exit_code = LAUNCHER_EXIT_OWN;
 }
 
 int launcher_run_job(const launcher_options *options) {
-    job j = {.options = options, .n = (int)options->ranks, .null = -1, .arena = -1, .port = -1, .socket = -1};
-    int exit_code = LAUNCHER_EXIT_OWN;
-    launcher_settle(&j.inherited);
-    if (start(&j, &exit_code) < 0) {
-        fprintf(stderr, "tandem: %s\n", td_error_last()->text);
-    } else {
-        uv_run(&j.loop, UV_RUN_DEFAULT);
-        exit_code = conclude(&j);
-    }
-    int signal = j.ending.signal;
+    job j = {.options = options, .constants.options = options};
+    int exit_code = LAUNCHER_EXIT_OWN, number = 0;
+    launcher_settle(&j.constants.inherited);
+    choose_run_id(&j.constants);
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* heir to the guardian, should that be killed */
+    bool ran;
+    do ran = run_attempt(&j, number++, &exit_code);
+    while (ran && go_on(&j, &exit_code));
+    if (ran) write_report(&j, &exit_code);
+    fflush(stderr);
+    int signal = j.signal;
     release(&j);
     return signal ? launcher_die_of(signal) : exit_code;
 }

@@ -22,7 +22,9 @@ typedef struct launcher_options {
     bool prefix;
     const char *report;                     /* file, or NULL */
     double shutdown_timeout, stall_timeout; /* seconds */
-    char **program;                         /* argv of the ranks, ends with NULL */
+    int64_t max_restarts;
+    double restart_min_uptime, restart_backoff; /* seconds */
+    char **program;                             /* argv of the ranks, ends with NULL */
 } launcher_options;
 
 typedef enum launcher_life {
@@ -42,6 +44,7 @@ typedef struct launcher_rank {
     int lost;                              /* the rank that it reported as lost; -1 */
     bool lost_to_silence;                  /* that one was alive, but never came */
     char lost_in[TD_CONTROL_TEXT_MAX + 1]; /* in this call */
+    int64_t step;                          /* that it was in, where a program of ours told it; -1 */
     launcher_tail errors;                  /* the end of its standard error */
 } launcher_rank;
 
@@ -57,6 +60,7 @@ typedef enum launcher_stop {
 typedef struct launcher_ending {
     launcher_stop stop; /* the first reason */
     int signal;         /* the user's first, whenever it came; 0 */
+    bool preempted;     /* --preempt-signal has come: they were left to leave by themselves */
     bool killed;        /* not all did in time, and SIGKILL was sent */
     int left_behind;    /* processes that ranks left and we stopped */
     char trouble[512];  /* of LAUNCHER_STOP_OWN */

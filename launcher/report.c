@@ -154,8 +154,11 @@ static void print_victims(FILE *out, const launcher_rank *ranks, int n, int culp
                "did not stop when told to, and had to be killed");
 }
 
-void launcher_report_print(FILE *out, const launcher_verdict *verdict, const launcher_rank *ranks, int n,
-                           const launcher_ending *ending) {
+void launcher_report_print(FILE *out, const launcher_account *account) {
+    const launcher_verdict *verdict = &account->verdict;
+    const launcher_rank *ranks = account->ranks;
+    const launcher_ending *ending = account->ending;
+    int n = account->n;
     switch (ending->stop) {
     case LAUNCHER_STOP_NONE:
     case LAUNCHER_STOP_FAILURE: break;
@@ -194,33 +197,50 @@ static json_t *describe_rank(const launcher_rank *rank, int number) {
     json_object_set_new(o, "core_dumped", json_boolean(signaled && WCOREDUMP(rank->wait_status)));
     json_object_set_new(o, "seconds", json_real(seconds_of(rank)));
     json_object_set_new(o, "reason", json_string(describe_end(rank).text));
+    json_object_set_new(o, "step", rank->step >= 0 ? json_integer(rank->step) : json_null());
     json_object_set_new(o, "lost_rank", rank->lost >= 0 ? json_integer(rank->lost) : json_null());
     json_object_set_new(o, "lost_in", rank->lost >= 0 ? json_string(rank->lost_in) : json_null());
     json_object_set_new(o, "stderr_tail", lines);
     return o;
 }
 
-td_status launcher_report_write(const char *path, const launcher_verdict *verdict, const launcher_rank *ranks,
-                                int n, const launcher_ending *ending) {
-    json_t *victims = json_array(), *o = json_object();
-    for (int i = 0; i < n; i++) {
-        victim_cause cause = cause_of(&ranks[i], ending);
-        if (i == verdict->culprit || cause == VICTIM_NONE || verdict->exit_code == 0) continue;
-        json_t *victim = describe_rank(&ranks[i], i);
+static json_t *describe_victims(const launcher_account *account, bool in_full) {
+    json_t *victims = json_array();
+    for (int i = 0; i < account->n; i++) {
+        victim_cause cause = cause_of(&account->ranks[i], account->ending);
+        if (i == account->verdict.culprit || cause == VICTIM_NONE || account->verdict.exit_code == 0)
+            continue;
+        json_t *victim = describe_rank(&account->ranks[i], i);
+        if (!in_full) json_object_del(victim, "stderr_tail");
         json_object_set_new(victim, "cause", json_string(cause_names[cause]));
         json_array_append_new(victims, victim);
     }
-    json_object_set_new(o, "status", json_string(verdict->status));
-    json_object_set_new(o, "exit_code", json_integer(verdict->exit_code));
-    json_object_set_new(o, "ranks", json_integer(n));
+    return victims;
+}
+
+static json_t *describe(const launcher_account *account, bool in_full) {
+    const launcher_ending *ending = account->ending;
+    int culprit = account->verdict.culprit;
+    json_t *o = json_object();
+    json_object_set_new(o, "status", json_string(account->verdict.status));
+    json_object_set_new(o, "exit_code", json_integer(account->verdict.exit_code));
+    json_object_set_new(o, "attempt", json_integer(account->attempt));
+    json_object_set_new(o, "ranks", json_integer(account->n));
     json_object_set_new(o, "signal",
                         ending->signal ? json_string(signal_name(ending->signal).text) : json_null());
     json_object_set_new(o, "trouble", *ending->trouble ? json_string(ending->trouble) : json_null());
     json_object_set_new(o, "left_behind", json_integer(ending->left_behind));
     json_object_set_new(o, "culprit",
-                        verdict->culprit >= 0 ? describe_rank(&ranks[verdict->culprit], verdict->culprit)
-                                              : json_null());
-    json_object_set_new(o, "victims", victims);
+                        culprit >= 0 ? describe_rank(&account->ranks[culprit], culprit) : json_null());
+    json_object_set_new(o, "victims", describe_victims(account, in_full));
+    return o;
+}
+
+json_t *launcher_report_summarize(const launcher_account *account) { return describe(account, false); }
+
+td_status launcher_report_write(const char *path, const launcher_account *account, const json_t *earlier) {
+    json_t *o = describe(account, true);
+    json_object_set_new(o, "earlier_attempts", earlier ? json_deep_copy(earlier) : json_array());
     char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(o);
     if (!text) return td_fail(TD_ERR_MEMORY, 0, "launcher", "no memory for the report");

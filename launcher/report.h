@@ -4,14 +4,25 @@
 
 #include "launcher/verdict.h"
 
+#include <jansson.h>
 #include <stdio.h>
 
-/* Nothing for a job that went well. */
-void launcher_report_print(FILE *out, const launcher_verdict *verdict, const launcher_rank *ranks, int n,
-                           const launcher_ending *ending);
+/* All that is known of an attempt at its end; *lent*. */
+typedef struct launcher_account {
+    launcher_verdict verdict;
+    const launcher_rank *ranks;
+    int n;
+    int attempt; /* its number, from 0 */
+    const launcher_ending *ending;
+} launcher_account;
 
-/* The whole file or nothing. */
-td_status launcher_report_write(const char *path, const launcher_verdict *verdict, const launcher_rank *ranks,
-                                int n, const launcher_ending *ending);
+/* Nothing for an attempt that went well. */
+void launcher_report_print(FILE *out, const launcher_account *account);
+
+/* An earlier attempt in a few words, for the report of the last; *yours*, or NULL without memory. */
+json_t *launcher_report_summarize(const launcher_account *account);
+
+/* The whole file or nothing. `earlier` is an array of summaries, or NULL. */
+td_status launcher_report_write(const char *path, const launcher_account *account, const json_t *earlier);
 
 #endif

@@ -19,6 +19,12 @@ static const td_option options_table[] = {
      "from asking ranks to stop to killing them (10s)", .min = 0, .max = 1e12},
     {"stall-timeout", 0, TD_OPTION_SECONDS, offsetof(launcher_options, stall_timeout), "TIME",
      "how long ranks wait for one another (10m)", .min = 0, .max = 1e300},
+    {"max-restarts", 0, TD_OPTION_INT, offsetof(launcher_options, max_restarts), "N",
+     "after a failure stop all ranks and start anew, up to N times (0)", .min = 0, .max = 1e6},
+    {"restart-backoff", 0, TD_OPTION_SECONDS, offsetof(launcher_options, restart_backoff), "TIME",
+     "pause before the first restart; doubles with each, up to 30s (0.5s)", .min = 0, .max = 1e6},
+    {"restart-min-uptime", 0, TD_OPTION_SECONDS, offsetof(launcher_options, restart_min_uptime), "TIME",
+     "restart only what had been up that long (0s)", .min = 0, .max = 1e9},
     {NULL},
     // clang-format on
 };
@@ -34,7 +40,8 @@ static const td_command run_command = {
 };
 
 int launcher_run_main(int argc, char **argv) {
-    launcher_options options = {.ranks = 1, .shutdown_timeout = 10, .stall_timeout = 600};
+    launcher_options options = {
+        .ranks = 1, .shutdown_timeout = 10, .stall_timeout = 600, .restart_backoff = 0.5};
     int rest = 0;
     td_status status = td_options_parse(&run_command, argc, argv, &options, &rest);
     if (status == TD_PENDING) {

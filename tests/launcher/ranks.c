@@ -11,6 +11,8 @@
  *     child (a child that says "got TERM" and leaves)
  *     wait (for the end of standard input)
  *     join reduce:N leave (open the group; N all-reduces of 1, saying the sum; close the group)
+ *     attempt:N:WHAT (WHAT, in attempt N only)
+ *     variable:NAME (say an environment variable's value)
  *     columns (say those of the terminal behind the launcher)
  */
 #include "dist/control.h"
@@ -112,6 +114,20 @@ static void wait_for_end_of_input(void) {
     while (read(0, bytes, sizeof bytes) > 0) continue;
 }
 
+static void act(const char *what);
+
+static void act_in_attempt(const char *argument) {
+    char *what;
+    long attempt = strtol(argument, &what, 10);
+    if (atol(getenv("TORCHELASTIC_RESTART_COUNT")) == attempt) act(what + 1);
+}
+
+static void say_variable(const char *name) {
+    const char *value = getenv(name);
+    printf("%s=%s\n", name, value ? value : "");
+    fflush(stdout);
+}
+
 static void act(const char *what) {
     const char *colon = strchr(what, ':'), *argument = colon ? colon + 1 : "";
     size_t n = colon ? (size_t)(colon - what) : strlen(what);
@@ -152,6 +168,10 @@ static void act(const char *what) {
         leave_group();
     else if (IS("columns"))
         say_columns();
+    else if (IS("attempt"))
+        act_in_attempt(argument);
+    else if (IS("variable"))
+        say_variable(argument);
     else if (IS("wait"))
         wait_for_end_of_input();
     else

@@ -1,0 +1,160 @@
+/* Everything is made before the guardian is forked, so that a rank never waits for anything of ours. */
+#include "launcher/attempt.h"
+
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "dist/job_mark.h"
+#include "launcher/port.h"
+#include "launcher/uv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* --- what ranks are given ------------------------------------------------------------------------------- */
+
+static td_status make_ranks(launcher_attempt *a) {
+    size_t n = (size_t)a->n;
+    a->ranks = td_calloc(n, sizeof *a->ranks);
+    a->tails = td_calloc(n, sizeof *a->tails);
+    a->spawns = td_calloc(n, sizeof *a->spawns);
+    if (!a->ranks || !a->tails || !a->spawns) return TD_ERR_MEMORY;
+    for (int i = 0; i < a->n; i++) {
+        a->ranks[i].lost = -1;
+        a->ranks[i].step = -1;
+        a->tails[i] = &a->ranks[i].errors;
+    }
+    return TD_OK;
+}
+
+static td_status open_descriptors(launcher_attempt *a) {
+    a->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (a->null < 0) return td_fail_errno(errno, "launcher", "cannot open /dev/null");
+    TD_TRY(td_job_make_arena(&a->arena));
+    TD_TRY(launcher_port_reserve(&a->facts.port, &a->port));
+    TD_TRY(launcher_output_open(a->n, a->constants->options->prefix, a->tails, &a->output));
+    return launcher_control_open(a->ranks, a->n, &a->control);
+}
+
+static void gather_facts(launcher_attempt *a) {
+    const launcher_options *options = a->constants->options;
+    int share = td_core_count() / a->n;
+    a->facts.world_size = a->n;
+    a->facts.threads = share > 1 ? share : 1;
+    a->facts.stall_timeout = options->stall_timeout;
+    a->facts.arena_fd = a->arena;
+    a->facts.restart_count = a->number;
+    a->facts.max_restarts = (int)options->max_restarts;
+    memcpy(a->facts.run_id, a->constants->run_id, sizeof a->facts.run_id);
+}
+
+/* Does a terminal stand behind our standard input that is at the moment somebody else's? Rank 0 is in a
+ * session of its own, so nothing would keep it from taking the shell's keystrokes. */
+static bool is_in_background(void) {
+    pid_t foreground = tcgetpgrp(0);
+    return foreground > 0 && foreground != getpgrp();
+}
+
+static td_status prepare_ranks(launcher_attempt *a) {
+    extern char **environ;
+    int first_input = is_in_background() ? a->null : -1;
+    for (int i = 0; i < a->n; i++) {
+        launcher_spawn *s = &a->spawns[i];
+        int control = launcher_control_end(a->control, i);
+        *s = (launcher_spawn){
+            .path = a->path, .argv = a->constants->options->program, .inherited = &a->constants->inherited};
+        TD_TRY(launcher_environment_make(&a->facts, i, control, environ, &s->envp));
+        s->standard[0] = i == 0 ? first_input : a->null;
+        s->standard[1] = launcher_output_end(a->output, i, 1);
+        s->standard[2] = launcher_output_end(a->output, i, 2);
+        s->kept[0] = a->arena;
+        s->kept[1] = control;
+        s->kept[2] = -1;
+    }
+    return TD_OK;
+}
+
+td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *constants, int number,
+                                 int *exit_code) {
+    *a = (launcher_attempt){.constants = constants,
+                            .number = number,
+                            .n = (int)constants->options->ranks,
+                            .null = -1,
+                            .arena = -1,
+                            .port = -1,
+                            .socket = -1};
+    TD_TRY(launcher_find_program(constants->options->program[0], a->path, sizeof a->path, exit_code));
+    TD_TRY(make_ranks(a));
+    TD_TRY(open_descriptors(a));
+    gather_facts(a);
+    TD_TRY(prepare_ranks(a));
+    return launcher_guardian_start(a->spawns, a->n, &a->guardian, &a->socket);
+}
+
+/* --- watching ------------------------------------------------------------------------------------------- */
+
+static void on_guardian(uv_poll_t *watch, int status, int events) {
+    launcher_attempt *a = watch->data;
+    (void)status, (void)events;
+    a->events.guardian(a, a->events.cookie);
+}
+
+td_status launcher_attempt_watch(launcher_attempt *a, uv_loop_t *loop, launcher_attempt_events events) {
+    a->events = events;
+    TD_TRY(launcher_from_uv(uv_poll_init(loop, &a->guardian_watch, a->socket), "cannot watch the guardian"));
+    a->guardian_watch.data = a;
+    a->watched = true;
+    TD_TRY(launcher_from_uv(uv_poll_start(&a->guardian_watch, UV_READABLE | UV_DISCONNECT, on_guardian),
+                            "cannot watch the guardian"));
+    TD_TRY(launcher_control_start(a->control, loop));
+    return launcher_output_start(a->output, loop, events.output);
+}
+
+void launcher_attempt_order(const launcher_attempt *a, guardian_order order) {
+    if (a->socket >= 0) send(a->socket, &order, sizeof order, MSG_NOSIGNAL);
+}
+
+int launcher_attempt_next_event(const launcher_attempt *a, guardian_event *event) {
+    ssize_t got;
+    do got = recv(a->socket, event, sizeof *event, 0);
+    while (got < 0 && errno == EINTR);
+    if (got == (ssize_t)sizeof *event) return 1;
+    return got < 0 && errno == EAGAIN ? 0 : -1;
+}
+
+/* --- the end -------------------------------------------------------------------------------------------- */
+
+void launcher_attempt_finish(launcher_attempt *a) {
+    uv_poll_stop(&a->guardian_watch);
+    if (a->socket >= 0) close(a->socket); /* the guardian's leave */
+    a->socket = -1;
+    launcher_output_finish(a->output);
+}
+
+void launcher_attempt_stop(launcher_attempt *a) {
+    if (!a->watched) return;
+    a->watched = false;
+    launcher_output_stop(a->output);
+    launcher_control_stop(a->control);
+    uv_close((uv_handle_t *)&a->guardian_watch, NULL);
+}
+
+void launcher_attempt_close(launcher_attempt *a) {
+    launcher_output_close(&a->output);
+    launcher_control_close(&a->control);
+    if (a->socket >= 0) close(a->socket); /* ends the guardian, and with it whatever runs */
+    if (a->guardian > 0) waitpid(a->guardian, NULL, 0);
+    for (int i = 0; i < a->n && a->ranks && a->spawns; i++) {
+        launcher_tail_free(&a->ranks[i].errors);
+        td_free(a->spawns[i].envp);
+    }
+    td_free(a->ranks);
+    td_free(a->tails);
+    td_free(a->spawns);
+    for (const int *fd = (int[]){a->null, a->arena, a->port, INT_MIN}; *fd != INT_MIN; fd++)
+        if (*fd >= 0) close(*fd);
+    *a = (launcher_attempt){.socket = -1, .null = -1, .arena = -1, .port = -1};
+}

@@ -1,0 +1,76 @@
+/*
+ * All that one attempt of a job holds: its ranks and everything they are given (arena, port, pipes, control
+ * channels, environments), the guardian, and how it ended. A restart makes all of it anew and keeps nothing.
+ * Central object: launcher_attempt, in its owner's memory: zero, start, watch, stop, close. The loop's thread
+ * only.
+ */
+#ifndef TANDEM_LAUNCHER_ATTEMPT_H
+#define TANDEM_LAUNCHER_ATTEMPT_H
+
+#include "launcher/control.h"
+#include "launcher/environment.h"
+#include "launcher/guardian.h"
+#include "launcher/output.h"
+
+#include <limits.h>
+
+/* What is the same in all attempts of a job; *lent* to each. */
+typedef struct launcher_constants {
+    const launcher_options *options;
+    launcher_inherited inherited;
+    char run_id[33];
+} launcher_constants;
+
+typedef struct launcher_attempt launcher_attempt;
+
+typedef struct launcher_attempt_events {
+    void (*guardian)(launcher_attempt *attempt, void *cookie); /* it has something to say, or is gone */
+    launcher_output_events output;
+    void *cookie;
+} launcher_attempt_events;
+
+struct launcher_attempt {
+    const launcher_constants *constants;
+    int number; /* 0 for the first */
+    int n;
+    launcher_rank *ranks;
+    launcher_ending ending;
+    launcher_output *output;
+    launcher_control *control;
+    pid_t guardian;
+    int socket; /* to the guardian; -1 */
+
+    /* What ranks are given. */
+    launcher_facts facts;
+    launcher_spawn *spawns;
+    launcher_tail **tails;
+    char path[PATH_MAX];
+    int null, arena, port; /* descriptors; -1 */
+
+    uv_poll_t guardian_watch;
+    bool watched;
+    launcher_attempt_events events;
+};
+
+/* Make everything and have the guardian start the ranks. On failure *exit_code is the launcher's status when it
+ * is not its ordinary one, and the attempt is to be closed all the same. */
+td_status launcher_attempt_start(launcher_attempt *attempt, const launcher_constants *constants, int number,
+                                 int *exit_code);
+
+/* Hear the guardian and all that ranks may say. */
+td_status launcher_attempt_watch(launcher_attempt *attempt, uv_loop_t *loop, launcher_attempt_events events);
+
+/* Tell the guardian; nothing when it is gone. */
+void launcher_attempt_order(const launcher_attempt *attempt, guardian_order order);
+
+/* The guardian's next event. 1: *event is filled; 0: nothing more now; -1: the guardian is gone. */
+int launcher_attempt_next_event(const launcher_attempt *attempt, guardian_event *event);
+
+/* Nothing of the attempt lives any more: let the guardian go, and forward what the pipes still hold. */
+void launcher_attempt_finish(launcher_attempt *attempt);
+
+/* Stop all handles; run the loop once more, then close, which frees everything and waits for the guardian. */
+void launcher_attempt_stop(launcher_attempt *attempt);
+void launcher_attempt_close(launcher_attempt *attempt);
+
+#endif
