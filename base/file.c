@@ -1,4 +1,6 @@
-/* Whole-or-nothing writing: temporary in the same folder, fsync, rename, fsync of the folder. */
+/* Whole-or-nothing writing: temporary in the same folder, fsync, rename, fsync of the folder. What is no regular
+ * file (/dev/null, a terminal, a pipe) has no content to protect and must not be replaced by one, so it is
+ * written straight away. */
 #include "base/file.h"
 
 #include "base/memory.h"
@@ -15,30 +17,66 @@
 struct td_file_writer {
     int fd;
     char *path;
-    char *temporary; /* path + ".XXXXXX" */
+    char *temporary; /* path + ".XXXXXX"; NULL: the path itself is written */
 };
+
+/* The descriptor that a path like /dev/stdout or /dev/fd/3 stands for, or -1. Opened by its name, a file behind
+ * it would be written from its start. */
+static int descriptor_of(const char *path) {
+    static const char *const standard[] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
+    for (int fd = 0; fd < 3; fd++)
+        if (strcmp(path, standard[fd]) == 0) return fd;
+    int fd, end = 0;
+    if (sscanf(path, "/dev/fd/%9d%n", &fd, &end) == 1 && !path[end]) return fd;
+    if (sscanf(path, "/proc/self/fd/%9d%n", &fd, &end) == 1 && !path[end]) return fd;
+    return -1;
+}
+
+/* Open w->path for writing straight away if that is what it is for, else leave w->fd at -1. */
+static td_status open_special(td_file_writer *w) {
+    struct stat about;
+    int open_already = descriptor_of(w->path);
+    if (open_already >= 0)
+        w->fd = fcntl(open_already, F_DUPFD_CLOEXEC, 0);
+    else if (stat(w->path, &about) || S_ISREG(about.st_mode))
+        return TD_OK;
+    else
+        w->fd = open(w->path, O_WRONLY | O_NOCTTY | O_CLOEXEC); /* a folder refuses */
+    return w->fd >= 0 ? TD_OK : td_fail_errno(errno, "base", "cannot write %s", w->path);
+}
+
+/* A symbolic link stays one; what it leads to is replaced. */
+static char *resolve(const char *path) {
+    struct stat about;
+    char *target = !lstat(path, &about) && S_ISLNK(about.st_mode) ? realpath(path, NULL) : NULL;
+    char *copy = td_strdup(target ? target : path);
+    free(target);
+    return copy;
+}
+
+static td_status make_temporary(td_file_writer *w) {
+    size_t bytes = strlen(w->path) + sizeof ".XXXXXX";
+    w->temporary = td_alloc(bytes);
+    if (!w->temporary) return TD_ERR_MEMORY;
+    snprintf(w->temporary, bytes, "%s.XXXXXX", w->path);
+    w->fd = mkostemp(w->temporary, O_CLOEXEC);
+    if (w->fd >= 0) return TD_OK;
+    int errnum = errno;
+    td_free(w->temporary);
+    w->temporary = NULL;
+    return td_fail_errno(errnum, "base", "cannot write %s", w->path);
+}
 
 td_status td_file_begin(const char *path, td_file_writer **writer) {
     td_file_writer *w = td_calloc(1, sizeof *w);
     if (!w) return TD_ERR_MEMORY;
     w->fd = -1;
-    size_t bytes = strlen(path) + sizeof ".XXXXXX";
-    w->path = td_strdup(path);
-    w->temporary = td_alloc(bytes);
-    if (!w->path || !w->temporary) {
-        td_free(w->temporary);
-        w->temporary = NULL;
+    w->path = descriptor_of(path) >= 0 ? td_strdup(path) : resolve(path);
+    td_status status = w->path ? open_special(w) : TD_ERR_MEMORY;
+    if (status >= 0 && w->fd < 0) status = make_temporary(w);
+    if (status < 0) {
         td_file_drop(&w);
-        return TD_ERR_MEMORY;
-    }
-    snprintf(w->temporary, bytes, "%s.XXXXXX", path);
-    w->fd = mkostemp(w->temporary, O_CLOEXEC);
-    if (w->fd < 0) {
-        int errnum = errno;
-        td_free(w->temporary);
-        w->temporary = NULL;
-        td_file_drop(&w);
-        return td_fail_errno(errnum, "base", "cannot write %s", path);
+        return status;
     }
     *writer = w;
     return TD_OK;
@@ -77,13 +115,14 @@ static void set_mode(td_file_writer *w) {
 td_status td_file_commit(td_file_writer **writer) {
     td_file_writer *w = *writer;
     int errnum = 0;
-    set_mode(w);
-    if (fsync(w->fd)) errnum = errno;
+    if (w->temporary) {
+        set_mode(w);
+        if (fsync(w->fd)) errnum = errno;
+    }
     if (close(w->fd) && !errnum) errnum = errno;
     w->fd = -1;
-    if (!errnum && rename(w->temporary, w->path)) errnum = errno;
-    bool renamed = !errnum;
-    if (renamed) {
+    if (!errnum && w->temporary && rename(w->temporary, w->path)) errnum = errno;
+    if (!errnum && w->temporary) {
         td_free(w->temporary);
         w->temporary = NULL;
         errnum = sync_folder_of(w->path);

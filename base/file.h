@@ -1,7 +1,9 @@
 /*
  * Files read whole, and files that appear whole or not at all. Writing goes to a temporary file in the same
  * folder, which is synced, renamed over the target and the folder synced; on any failure the target is as
- * it was and the temporary is gone. Any thread may call; one thread per td_file_writer.
+ * it was and the temporary is gone. What exists and is no regular file (/dev/null, /dev/stdout, a FIFO) is
+ * never replaced: it is written straight away, so what was written before a failure has arrived. A symbolic
+ * link stays; the file that it leads to is replaced. Any thread may call; one thread per td_file_writer.
  */
 #ifndef TANDEM_BASE_FILE_H
 #define TANDEM_BASE_FILE_H
