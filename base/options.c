@@ -6,17 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Are two option names the same, where '_' stands for '-'? */
+/* Are two option names of this length the same, where '_' stands for '-'? */
 static bool same_name(const char *known, const char *given, size_t length) {
-    if (strlen(known) != length) return false;
     for (size_t i = 0; i < length; i++)
         if (known[i] != (given[i] == '_' ? '-' : given[i])) return false;
     return true;
 }
 
+static bool is_one_of(const char *words, const char *name, size_t length) {
+    while (*words) {
+        size_t n = strcspn(words, " ");
+        if (n == length && same_name(words, name, length)) return true;
+        words += n + (words[n] == ' ');
+    }
+    return false;
+}
+
 static const td_option *find_long(const td_command *command, const char *name, size_t length) {
     for (const td_option *o = command->options; o->name; o++)
-        if (same_name(o->name, name, length)) return o;
+        if (is_one_of(o->name, name, length) || (o->also && is_one_of(o->also, name, length))) return o;
     return NULL;
 }
 
@@ -115,6 +123,13 @@ static td_status parse_pair(const char *text, double pair[2]) {
     return TD_OK;
 }
 
+static td_status append(td_option_list *list, const char *text) {
+    if (list->count == TD_OPTION_LIST_MOST)
+        return td_fail(TD_ERR_ARG, 0, "base", "%s is one too many, after %d", text, TD_OPTION_LIST_MOST);
+    list->items[list->count++] = text;
+    return TD_OK;
+}
+
 static td_status store(const td_option *o, const char *text, void *values) {
     void *to = (char *)values + o->offset;
     double real;
@@ -139,24 +154,31 @@ static td_status store(const td_option *o, const char *text, void *values) {
         *(double *)to = real;
         return TD_OK;
     case TD_OPTION_REAL_PAIR: return parse_pair(text, to);
+    case TD_OPTION_LIST: return append(to, text);
+    case TD_OPTION_PARSED: return o->parse(text, to);
     }
     return td_fail(TD_ERR_INTERNAL, 0, "options", "option --%s has kind %d", o->name, (int)o->kind);
 }
 
-/* Put the command and the option in front of what the parser of the value said. */
-static td_status store_or_explain(const td_command *command, const td_option *o, const char *text,
-                                  void *values) {
-    td_status status = store(o, text, values);
+/* Put the command and whose value it is in front of what the parser of the value said. */
+static td_status explain(const td_command *command, const char *whose, const char *name, td_status status) {
     if (status >= 0) return status;
     char reason[sizeof td_error_last()->text];
     strcpy(reason, td_error_last()->text);
-    return td_fail(status, 0, "options", "%s: --%s: %s", command->name, o->name, reason);
+    return td_fail(status, 0, "options", "%s: %s%s: %s", command->name, whose, name, reason);
 }
 
-static td_status parse_long(const td_command *command, int argc, char **argv, int *i, void *values) {
-    const char *name = argv[*i] + 2, *equals = strchr(name, '=');
+static td_status store_or_explain(const td_command *command, const td_option *o, const char *text,
+                                  void *values) {
+    return explain(command, "--", o->name, store(o, text, values));
+}
+
+/* argv[*i] is --name or, where dashes is 1, -name. */
+static td_status parse_long(const td_command *command, int argc, char **argv, int *i, int dashes,
+                            void *values) {
+    const char *name = argv[*i] + dashes, *equals = strchr(name, '=');
     size_t length = equals ? (size_t)(equals - name) : strlen(name);
-    if (same_name("help", name, length)) return TD_PENDING;
+    if (is_one_of("help", name, length)) return TD_PENDING;
     const td_option *o = find_long(command, name, length);
     if (!o && !equals && strncmp(name, "no-", 3) == 0) {
         o = find_long(command, name + 3, length - 3);
@@ -193,9 +215,40 @@ static td_status parse_letter(const td_command *command, int argc, char **argv, 
     return store_or_explain(command, o, argv[++*i], values);
 }
 
+/* Is this -name, a long name with one dash? */
+static bool is_long_with_one_dash(const td_command *command, const char *word) {
+    size_t length = strcspn(word + 1, "=");
+    return length >= 2 && find_long(command, word + 1, length);
+}
+
+/* --- the environment ----------------------------------------------------------------------------------- */
+
+static td_status store_flag(const char *text, bool *to) {
+    if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
+        return td_fail(TD_ERR_ARG, 0, "base", "'%s' is neither 0 nor 1", text);
+    *to = text[0] == '1';
+    return TD_OK;
+}
+
+static td_status take_environment(const td_command *command, void *values) {
+    for (const td_option *o = command->options; command->environment && o->name; o++) {
+        char name[128];
+        int length = snprintf(name, sizeof name, "%s%s", command->environment, o->name);
+        for (char *c = name + strlen(command->environment); *c; c++)
+            *c = *c == '-' ? '_' : (char)(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c);
+        const char *text = length < (int)sizeof name ? getenv(name) : NULL;
+        if (!text || !*text) continue;
+        td_status status = o->kind == TD_OPTION_FLAG ? store_flag(text, (bool *)((char *)values + o->offset))
+                                                     : store(o, text, values);
+        TD_TRY(explain(command, "", name, status));
+    }
+    return TD_OK;
+}
+
 td_status td_options_parse(const td_command *command, int argc, char **argv, void *values, int *rest) {
     int positional = 0;
     bool ended = false;
+    TD_TRY(take_environment(command, values));
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         if (!ended && strcmp(word, "--") == 0) {
@@ -204,7 +257,9 @@ td_status td_options_parse(const td_command *command, int argc, char **argv, voi
         }
         td_status status = TD_OK;
         if (!ended && word[0] == '-' && word[1] == '-') {
-            status = parse_long(command, argc, argv, &i, values);
+            status = parse_long(command, argc, argv, &i, 2, values);
+        } else if (!ended && word[0] == '-' && is_long_with_one_dash(command, word)) {
+            status = parse_long(command, argc, argv, &i, 1, values);
         } else if (!ended && word[0] == '-' && word[1]) {
             status = parse_letter(command, argc, argv, &i, values);
         } else {

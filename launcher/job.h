@@ -3,6 +3,7 @@
 #define TANDEM_LAUNCHER_JOB_H
 
 #include "dist/control.h"
+#include "launcher/options.h"
 #include "launcher/spawn.h"
 #include "launcher/tail.h"
 
@@ -16,16 +17,6 @@ enum {
     LAUNCHER_EXIT_NOT_EXECUTABLE = 126,
     LAUNCHER_EXIT_NOT_FOUND = 127,
 };
-
-typedef struct launcher_options {
-    int64_t ranks;
-    bool prefix;
-    const char *report;                     /* file, or NULL */
-    double shutdown_timeout, stall_timeout; /* seconds */
-    int64_t max_restarts;
-    double restart_min_uptime, restart_backoff; /* seconds */
-    char **program;                             /* argv of the ranks, ends with NULL */
-} launcher_options;
 
 typedef enum launcher_life {
     LAUNCHER_WAITING, /* not started yet */
