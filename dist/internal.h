@@ -8,18 +8,20 @@
 #include "dist/control.h"
 #include "dist/group.h"
 #include "dist/job_facts.h"
+#include "dist/progress.h"
 #include "dist/segment.h"
 
 #include <stdatomic.h>
 
 struct td_job {
     td_job_facts facts;
-    int control_fd;       /* ours, or -1 */
-    int arena_fd;         /* ours, or -1 until it is needed */
-    td_segment *segment;  /* NULL until a group needs it */
-    bool lost;            /* a group lost a rank: leaving is then no clean leave */
-    bool answered;        /* the launcher has told about its terminal */
-    int terminal_columns; /* as it said last */
+    int control_fd;        /* ours, or -1 */
+    int arena_fd;          /* ours, or -1 until it is needed */
+    td_progress *progress; /* NULL without a launcher of ours */
+    td_segment *segment;   /* NULL until a group needs it */
+    bool lost;             /* a group lost a rank: leaving is then no clean leave */
+    bool answered;         /* the launcher has told about its terminal */
+    int terminal_columns;  /* as it said last */
     uint8_t inbox[2 * TD_CONTROL_FRAME_MAX];
     size_t inbox_used;
 };

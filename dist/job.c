@@ -47,6 +47,10 @@ static td_status open_with_facts(const td_job_facts *facts, td_job **job) {
         status = adopt(facts->arena_fd, TD_ENV_ARENA_FD, is_arena(facts->arena_fd), &made->arena_fd);
     if (status >= 0 && facts->control_fd >= 0)
         status = adopt(facts->control_fd, TD_ENV_CONTROL_FD, is_socket(facts->control_fd), &made->control_fd);
+    if (status >= 0 && facts->progress_fd >= 0) {
+        fcntl(facts->progress_fd, F_SETFD, FD_CLOEXEC);
+        status = td_progress_map(facts->progress_fd, facts->rank, &made->progress);
+    }
     if (status < 0) {
         td_job_close(&made);
         return status;
@@ -91,6 +95,7 @@ td_status td_job_open_threads(int world_size, td_job *jobs[]) {
                               .node_count = 1,
                               .arena_fd = -1,
                               .control_fd = -1,
+                              .progress_fd = -1,
                               .stall_timeout = TD_STALL_TIMEOUT_DEFAULT};
         status = open_with_facts(&facts, &made[r]);
         if (status >= 0) made[r]->segment = td_segment_retain(segment);
@@ -109,6 +114,7 @@ void td_job_close(td_job **job) {
     *job = NULL;
     if (!j) return;
     if (!j->lost) td_job_tell(j, &(td_control_message){.kind = TD_CONTROL_LEAVING, .rank = j->facts.rank});
+    td_progress_close(&j->progress);
     td_segment_release(&j->segment);
     if (j->arena_fd >= 0) close(j->arena_fd);
     if (j->control_fd >= 0) close(j->control_fd);
@@ -170,6 +176,11 @@ int td_job_terminal_columns(td_job *job) {
     job->answered = true; /* a launcher that has not answered by now is not waited for again */
     return job->terminal_columns;
 }
+
+void td_job_progress(td_job *job, td_phase phase, int64_t step) {
+    td_progress_say(job->progress, phase, step);
+}
+void td_job_offers_stacks(td_job *job) { td_progress_say_stacks(job->progress); }
 
 int td_job_rank(const td_job *job) { return job->facts.rank; }
 int td_job_world_size(const td_job *job) { return job->facts.world_size; }

@@ -26,6 +26,18 @@ typedef enum td_launcher {
     TD_LAUNCHER_COUNT
 } td_launcher;
 
+/* What a rank is busy with, in words that the launcher's messages use. */
+typedef enum td_phase {
+    TD_PHASE_NONE, /* it has said nothing yet */
+    TD_PHASE_JOINING,
+    TD_PHASE_LOADING, /* data, weights */
+    TD_PHASE_TRAINING,
+    TD_PHASE_TESTING,
+    TD_PHASE_SAVING,
+    TD_PHASE_LEAVING,
+    TD_PHASE_COUNT
+} td_phase;
+
 /* Read the environment. *Yours*. TD_ERR_ARG when it contradicts itself, with both values. */
 TD_API td_status td_job_open(td_job **job);
 
@@ -58,6 +70,18 @@ TD_API double td_job_stall_timeout(const td_job *job);
 /* Columns of the terminal behind `tandem run`, 0 when there is none (or no such launcher). The first call may
  * wait 0.2 s for the launcher's answer; later ones only look whether the window has changed. One thread. */
 TD_API int td_job_terminal_columns(td_job *job);
+
+/*
+ * Tell the launcher that this rank gets on: what it is doing, and the step that it is in, from 1 (0: before the
+ * first). Costs a few stores, so call it at every step. `tandem run` ends a job of which no rank gets on for
+ * --stall-timeout, and does not restart one that fails twice at the same step. Finished collectives count by
+ * themselves. Any thread; does nothing under other launchers.
+ */
+TD_API void td_job_progress(td_job *job, td_phase phase, int64_t step);
+
+/* Tell the launcher that TD_PROGRESS_SIGNAL (dist/progress.h) makes this process write its stack to standard
+ * error; the caller has installed that. */
+TD_API void td_job_offers_stacks(td_job *job);
 
 /* "tandem run", "torchrun", "Open MPI", ...; static. */
 TD_API const char *td_launcher_name(td_launcher launcher);

@@ -222,6 +222,7 @@ static td_status read_ours(const env *e, td_job_facts *f) {
     TD_TRY(read_torchrun(e, f));
     TD_TRY(get_int(e, TD_ENV_ARENA_FD, &f->arena_fd));
     TD_TRY(get_int(e, TD_ENV_CONTROL_FD, &f->control_fd));
+    TD_TRY(get_int(e, TD_ENV_PROGRESS_FD, &f->progress_fd));
     snprintf(f->id, sizeof f->id, "tandem:%s", get(e, "MASTER_PORT"));
     const char *stall = get(e, TD_ENV_STALL_TIMEOUT);
     if (stall && (td_parse_seconds(stall, &f->stall_timeout) || f->stall_timeout <= 0))
@@ -257,6 +258,7 @@ td_status td_job_facts_read(td_env_lookup *lookup, void *cookie, td_job_facts *f
                       .node_count = 1,
                       .arena_fd = -1,
                       .control_fd = -1,
+                      .progress_fd = -1,
                       .stall_timeout = TD_STALL_TIMEOUT_DEFAULT};
     mark_state mark;
     TD_TRY(read_mark(&e, &mark));

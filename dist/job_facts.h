@@ -12,6 +12,7 @@ typedef struct td_job_facts {
     char id[256];         /* "" in a world of one */
     int arena_fd;         /* inherited, or -1 */
     int control_fd;       /* inherited, or -1 */
+    int progress_fd;      /* inherited, or -1 */
     double stall_timeout; /* seconds */
 } td_job_facts;
 

@@ -5,10 +5,13 @@
  *
  * TANDEM_JOB is "version:rank:world size:port". It repeats RANK, WORLD_SIZE and MASTER_PORT: where they
  * differ, a nearer launcher has set those, and the mark does not hold. The descriptors are inherited by
- * number (no close-on-exec) and are the same number of things in every rank: TANDEM_ARENA_FD    the job's
- * shared memory, one for all ranks, made by td_job_make_arena TANDEM_CONTROL_FD  this rank's end of a stream
- * socketpair to the launcher, messages of dist/control.h Both may be absent. TANDEM_STALL_TIMEOUT is
- * `--stall-timeout` in seconds, as td_parse_seconds reads it.
+ * number (no close-on-exec):
+ *
+ *     TANDEM_ARENA_FD     the job's shared memory, one for all ranks, made by td_job_make_arena
+ *     TANDEM_CONTROL_FD   this rank's end of a stream socketpair to the launcher, messages of dist/control.h
+ *     TANDEM_PROGRESS_FD  the page of dist/progress.h, one for all ranks
+ *
+ * Each may be absent. TANDEM_STALL_TIMEOUT is `--stall-timeout` in seconds, as td_parse_seconds reads it.
  */
 #ifndef TANDEM_DIST_JOB_MARK_H
 #define TANDEM_DIST_JOB_MARK_H
@@ -20,6 +23,7 @@ TD_BEGIN_DECLS
 #define TD_ENV_JOB           "TANDEM_JOB"
 #define TD_ENV_ARENA_FD      "TANDEM_ARENA_FD"
 #define TD_ENV_CONTROL_FD    "TANDEM_CONTROL_FD"
+#define TD_ENV_PROGRESS_FD   "TANDEM_PROGRESS_FD"
 #define TD_ENV_STALL_TIMEOUT "TANDEM_STALL_TIMEOUT"
 
 #define TD_JOB_MARK_VERSION 1

@@ -50,6 +50,18 @@ td_process td_process_self(void) {
     return self;
 }
 
+bool td_process_is_traced(int pid) {
+    char path[64], line[256];
+    int tracer = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    FILE *file = fopen(path, "re");
+    if (!file) return false;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "TracerPid: %d", &tracer) == 1) break;
+    fclose(file);
+    return tracer != 0;
+}
+
 td_peer *td_peers_open(int size) { return td_calloc((size_t)size, sizeof(td_peer)); }
 
 void td_peers_close(td_peer **peers, int size) {

@@ -11,6 +11,9 @@ typedef struct td_process {
 
 td_process td_process_self(void);
 
+/* Does a debugger hold this process? False where that cannot be known. */
+bool td_process_is_traced(int pid);
+
 /* How this rank watches `size` ranks; NULL when there is no memory. Descriptors are opened on the first look.
  */
 td_peer *td_peers_open(int size);

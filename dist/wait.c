@@ -159,6 +159,7 @@ typedef struct patience {
     int peer;
     const td_doing *doing;
     int64_t last_look, deadline, report_at;
+    uint64_t holds;              /* of the job's clocks, when it began */
     double waited, report_every; /* seconds */
 } patience;
 
@@ -167,6 +168,20 @@ static void begin(const td_waiter *waiter, patience *p, int64_t now) {
     p->report_at = later(now, waiter->stall_report);
     p->report_every = waiter->stall_report;
     p->waited = 0;
+    p->holds = td_progress_holds(waiter->job->progress);
+}
+
+/* Does the launcher hold the job's clocks, or has it since this wait began; or does somebody debug a rank? */
+static bool is_held(const td_waiter *waiter, const patience *p) {
+    uint64_t holds = td_progress_holds(waiter->job->progress);
+    const td_room_seat *own = &waiter->room->seats[waiter->rank];
+    if (holds & 1 || holds != p->holds) return true;
+    for (int r = 0; r < waiter->size; r++) {
+        const td_room_seat *seat = &waiter->room->seats[r];
+        bool can_be_seen = atomic_load(&seat->entered) && seat->pid_space == own->pid_space;
+        if (can_be_seen && seat->pid != own->pid && td_process_is_traced(seat->pid)) return true;
+    }
+    return false;
 }
 
 static td_status look_at_clock(td_waiter *waiter, patience *p) {
@@ -175,6 +190,10 @@ static td_status look_at_clock(td_waiter *waiter, patience *p) {
     p->last_look = now;
     if (gap > GAP_MS * INT64_C(1000000)) begin(waiter, p, now);
     if (now < p->deadline && now < p->report_at) return TD_OK;
+    if (is_held(waiter, p)) {
+        begin(waiter, p, now);
+        return TD_OK;
+    }
     td_doing_text doing = td_doing_describe(p->doing);
     describe_last(&waiter->room->seats[p->peer], last, sizeof last);
     if (now >= p->deadline) {
@@ -222,8 +241,8 @@ static void sleep_for(td_waiter *waiter, int peer, const _Atomic uint64_t *count
     atomic_store(awaits, 0);
 }
 
-static td_status wait_long(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value,
-                           const td_doing *doing) {
+static td_status wait_patiently(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value,
+                                const td_doing *doing) {
     int64_t now = td_clock_ns(), yield_until = now + waiter->yield_ns;
     patience p = {.peer = peer, .doing = doing, .last_look = now};
     begin(waiter, &p, now);
@@ -241,6 +260,14 @@ static td_status wait_long(td_waiter *waiter, int peer, const _Atomic uint64_t *
         }
         now = td_clock_ns();
     }
+}
+
+static td_status wait_long(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value,
+                           const td_doing *doing) {
+    td_progress_await(waiter->job->progress, peer);
+    td_status status = wait_patiently(waiter, peer, counter, value, doing);
+    td_progress_await(waiter->job->progress, -1);
+    return status;
 }
 
 td_status td_wait(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value,

@@ -99,6 +99,7 @@ td_status td_group_post(td_group *group, const td_call *call, td_work **work) {
 
 void td_work_finish(td_work *work, td_status status) {
     work->status = status;
+    if (status >= 0) td_progress_beat(work->group->job->progress);
     if (work->pooled && work->released) recycle(work);
 }
 

@@ -34,6 +34,7 @@ static td_status open_descriptors(launcher_attempt *a) {
     a->null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (a->null < 0) return td_fail_errno(errno, "launcher", "cannot open /dev/null");
     TD_TRY(td_job_make_arena(&a->arena));
+    if (td_progress_make(a->n, &a->progress) < 0) a->progress = NULL; /* ulimit -f: it goes without */
     TD_TRY(launcher_port_reserve(&a->facts.port, &a->port));
     TD_TRY(launcher_output_open(a->n, a->constants->options->prefix, a->tails, &a->output));
     return launcher_control_open(a->ranks, a->n, &a->control);
@@ -46,6 +47,7 @@ static void gather_facts(launcher_attempt *a) {
     a->facts.threads = share > 1 ? share : 1;
     a->facts.stall_timeout = options->stall_timeout;
     a->facts.arena_fd = a->arena;
+    a->facts.progress_fd = td_progress_fd(a->progress);
     a->facts.restart_count = a->number;
     a->facts.max_restarts = (int)options->max_restarts;
     memcpy(a->facts.run_id, a->constants->run_id, sizeof a->facts.run_id);
@@ -72,7 +74,8 @@ static td_status prepare_ranks(launcher_attempt *a) {
         s->standard[2] = launcher_output_end(a->output, i, 2);
         s->kept[0] = a->arena;
         s->kept[1] = control;
-        s->kept[2] = -1;
+        s->kept[2] = a->facts.progress_fd; /* or -1, the end */
+        s->kept[3] = -1;
     }
     return TD_OK;
 }
@@ -145,6 +148,7 @@ void launcher_attempt_stop(launcher_attempt *a) {
 void launcher_attempt_close(launcher_attempt *a) {
     launcher_output_close(&a->output);
     launcher_control_close(&a->control);
+    td_progress_close(&a->progress);
     if (a->socket >= 0) close(a->socket); /* ends the guardian, and with it whatever runs */
     if (a->guardian > 0) waitpid(a->guardian, NULL, 0);
     for (int i = 0; i < a->n && a->ranks && a->spawns; i++) {

@@ -7,6 +7,7 @@
 #ifndef TANDEM_LAUNCHER_ATTEMPT_H
 #define TANDEM_LAUNCHER_ATTEMPT_H
 
+#include "dist/progress.h"
 #include "launcher/control.h"
 #include "launcher/environment.h"
 #include "launcher/guardian.h"
@@ -37,6 +38,7 @@ struct launcher_attempt {
     launcher_ending ending;
     launcher_output *output;
     launcher_control *control;
+    td_progress *progress;
     pid_t guardian;
     int socket; /* to the guardian; -1 */
 

@@ -27,6 +27,7 @@ static void make_world(const asker *a, char v[VALUE_MOST]) { put_number(v, a->fa
 static void make_port(const asker *a, char v[VALUE_MOST]) { put_number(v, a->facts->port); }
 static void make_threads(const asker *a, char v[VALUE_MOST]) { put_number(v, a->facts->threads); }
 static void make_arena(const asker *a, char v[VALUE_MOST]) { put_number(v, a->facts->arena_fd); }
+static void make_progress(const asker *a, char v[VALUE_MOST]) { put_number(v, a->facts->progress_fd); }
 static void make_control(const asker *a, char v[VALUE_MOST]) { put_number(v, a->control_fd); }
 static void make_run_id(const asker *a, char v[VALUE_MOST]) {
     snprintf(v, VALUE_MOST, "%s", a->facts->run_id);
@@ -77,6 +78,7 @@ static const struct row {
     {TD_ENV_JOB,                      make_mark,    NULL,        false},
     {TD_ENV_ARENA_FD,                 make_arena,   NULL,        false},
     {TD_ENV_CONTROL_FD,               make_control, NULL,        false},
+    {TD_ENV_PROGRESS_FD,              make_progress, NULL,       false},
     {TD_ENV_STALL_TIMEOUT,            make_stall,   NULL,        false},
     // clang-format on
 };

@@ -10,7 +10,7 @@ typedef struct launcher_facts {
     int port;             /* MASTER_PORT */
     int threads;          /* a rank's share of the cores: OMP_NUM_THREADS, where the user gave none */
     double stall_timeout; /* seconds; may be infinite */
-    int arena_fd;
+    int arena_fd, progress_fd;
     int restart_count, max_restarts;
     char run_id[33];
 } launcher_facts;

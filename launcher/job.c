@@ -128,6 +128,14 @@ static void on_deadline(uv_timer_t *timer) {
 
 /* --- what the guardian tells ---------------------------------------------------------------------------- */
 
+/* How far it had come, if it is a program of ours. */
+static void note_progress(job *j, int number) {
+    td_progress_look look = td_progress_see(j->attempt.progress, number);
+    if (look.phase == TD_PHASE_NONE) return;
+    j->attempt.ranks[number].phase = look.phase;
+    j->attempt.ranks[number].step = look.step;
+}
+
 static void take_exit(job *j, const guardian_event *event) {
     launcher_rank *rank = &j->attempt.ranks[event->rank];
     if (rank->life == LAUNCHER_UNSTARTED) return; /* its end was that it could not begin */
@@ -135,6 +143,7 @@ static void take_exit(job *j, const guardian_event *event) {
     rank->told_to_stop = event->told;
     rank->life = LAUNCHER_ENDED;
     rank->wait_status = event->value;
+    note_progress(j, event->rank);
 }
 
 static void take_unstarted(job *j, const guardian_event *event) {

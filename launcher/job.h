@@ -3,6 +3,7 @@
 #define TANDEM_LAUNCHER_JOB_H
 
 #include "dist/control.h"
+#include "dist/job.h"
 #include "launcher/options.h"
 #include "launcher/spawn.h"
 #include "launcher/tail.h"
@@ -36,6 +37,7 @@ typedef struct launcher_rank {
     bool lost_to_silence;                  /* that one was alive, but never came */
     char lost_in[TD_CONTROL_TEXT_MAX + 1]; /* in this call */
     int64_t step;                          /* that it was in, where a program of ours told it; -1 */
+    td_phase phase;                        /* likewise */
     launcher_tail errors;                  /* the end of its standard error */
 } launcher_rank;
 

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/number.h"
+#include "dist/progress.h"
 
 #include <jansson.h>
 #include <signal.h>
@@ -95,6 +96,7 @@ static void print_culprit(FILE *out, const launcher_rank *ranks, int n, int culp
         fprintf(out, " %s after %s", describe_end(c).text, td_format_seconds(seconds_of(c)).text);
         if (exit_code == LAUNCHER_EXIT_LEFT_EARLY && c->wait_status == 0 && loser)
             fprintf(out, ", in the middle of %s of rank %d", loser->lost_in, (int)(loser - ranks));
+        if (c->step > 0) fprintf(out, ", %s, at step %lld", td_phase_name(c->phase), (long long)c->step);
         fputc('\n', out);
     }
     if (n > 1) launcher_tail_lines(&c->errors, TAIL_LINES_PRINTED, print_tail_line, out);
@@ -198,6 +200,7 @@ static json_t *describe_rank(const launcher_rank *rank, int number) {
     json_object_set_new(o, "seconds", json_real(seconds_of(rank)));
     json_object_set_new(o, "reason", json_string(describe_end(rank).text));
     json_object_set_new(o, "step", rank->step >= 0 ? json_integer(rank->step) : json_null());
+    json_object_set_new(o, "phase", rank->step >= 0 ? json_string(td_phase_name(rank->phase)) : json_null());
     json_object_set_new(o, "lost_rank", rank->lost >= 0 ? json_integer(rank->lost) : json_null());
     json_object_set_new(o, "lost_in", rank->lost >= 0 ? json_string(rank->lost_in) : json_null());
     json_object_set_new(o, "stderr_tail", lines);

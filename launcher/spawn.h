@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-enum { LAUNCHER_KEPT_MOST = 4 };
+enum { LAUNCHER_KEPT_MOST = 8 };
 
 /* What the launcher itself was started with, and what each rank is therefore started with. */
 typedef struct launcher_inherited {

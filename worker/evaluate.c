@@ -36,6 +36,7 @@ static td_status score_share(worker_run *run, td_loader *loader, int64_t share, 
     TD_TRY(td_loader_start(loader, 0));
     for (;;) {
         td_batch batch;
+        td_job_progress(run->job, TD_PHASE_TESTING, run->step);
         TD_TRY(td_loader_next(loader, &batch));
         if (batch.count == TD_SAMPLER_END) return TD_OK;
         if (batch.count) TD_TRY(score_batch(run, &batch, sums));

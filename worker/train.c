@@ -123,6 +123,7 @@ static td_status step_on_batch(worker_run *run, const td_batch *batch) {
 }
 
 static td_status train_step(worker_run *run, const td_batch *batch) {
+    td_job_progress(run->job, TD_PHASE_TRAINING, run->step + 1);
     td_optimizer_zero_grad(run->optimizer);
     TD_TRY(td_ddp_begin(run->ddp, batch->count));
     if (batch->count)
@@ -183,6 +184,7 @@ static td_status test(worker_run *run, int64_t epoch, bool draws) {
 
 static td_status run_epoch(worker_run *run, int64_t epoch) {
     if (!run->options.same_order) td_sampler_set_epoch(run->sampler, (uint64_t)epoch);
+    td_job_progress(run->job, TD_PHASE_LOADING, run->step);
     TD_TRY(td_loader_start(run->loader, 0));
     worker_meter_begin_epoch(&run->meter);
     for (int64_t left = run->steps_per_epoch; left > 0 && run->step < run->steps; left--) {
@@ -219,10 +221,12 @@ static td_status finish(worker_run *run) {
     if (!peaks) return TD_ERR_MEMORY;
     td_status status = gather_peaks(run, peaks);
     if (status >= 0 && run->rank == 0) {
+        td_job_progress(run->job, TD_PHASE_SAVING, run->step);
         if (run->options.save) status = td_module_save(run->model, run->options.save);
         if (status >= 0) status = say_end(run, peaks);
     }
     td_free(peaks);
+    if (status >= 0) td_job_progress(run->job, TD_PHASE_LEAVING, run->step);
     return status;
 }
 
@@ -242,6 +246,7 @@ static void say_setting(const worker_run *run) {
 
 static td_status train(worker_run *run) {
     TD_TRY(worker_join(run));
+    td_job_progress(run->job, TD_PHASE_LOADING, 0);
     TD_TRY(prepare(run));
     say_setting(run);
     worker_meter_begin(&run->meter);

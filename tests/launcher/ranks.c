@@ -13,6 +13,7 @@
  *     join reduce:N leave (open the group; N all-reduces of 1, saying the sum; close the group)
  *     attempt:N:WHAT (WHAT, in attempt N only)
  *     variable:NAME (say an environment variable's value)
+ *     step:N (tell the launcher: training, at step N; opens the job)
  *     columns (say those of the terminal behind the launcher)
  */
 #include "dist/control.h"
@@ -64,6 +65,11 @@ static void say_columns(void) {
     printf("%d columns\n", td_job_terminal_columns(job));
     fflush(stdout);
     td_job_close(&job);
+}
+
+static void say_step(long step) {
+    if (!job) need(td_job_open(&job));
+    td_job_progress(job, TD_PHASE_TRAINING, step);
 }
 
 static void nap(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
@@ -168,6 +174,8 @@ static void act(const char *what) {
         leave_group();
     else if (IS("columns"))
         say_columns();
+    else if (IS("step"))
+        say_step(number);
     else if (IS("attempt"))
         act_in_attempt(argument);
     else if (IS("variable"))

@@ -5,8 +5,13 @@
 
 #include <stdio.h>
 
-static const launcher_facts facts = {
-    .world_size = 4, .port = 31234, .threads = 3, .stall_timeout = 600, .arena_fd = 7, .run_id = "abc"};
+static const launcher_facts facts = {.world_size = 4,
+                                     .port = 31234,
+                                     .threads = 3,
+                                     .stall_timeout = 600,
+                                     .arena_fd = 7,
+                                     .progress_fd = 8,
+                                     .run_id = "abc"};
 
 static const char *value_of(char *const *environment, const char *name) {
     const char *found = NULL;
@@ -40,6 +45,7 @@ static const char *const contract[][2] = {
     {"OMP_NUM_THREADS", "3"},
     {TD_ENV_JOB, "1:2:4:31234"},
     {TD_ENV_ARENA_FD, "7"},
+    {TD_ENV_PROGRESS_FD, "8"},
     {TD_ENV_CONTROL_FD, "9"},
     {TD_ENV_STALL_TIMEOUT, "600"},
     {"HOME", "/home/me"},
@@ -146,7 +152,7 @@ START_TEST(no_other_descriptor_is_inherited) {
     ck_code(&l, 0);
     int count = 0;
     for (const char *p = l.output; (p = strchr(p, '\n')); p++) count++;
-    ck_assert_msg(count == 6, "%d descriptors:\n%s", count, l.output);
+    ck_assert_msg(count == 7, "%d descriptors:\n%s", count, l.output);
     launch_free(&l);
 }
 END_TEST

@@ -83,6 +83,19 @@ START_TEST(what_was_not_up_long_enough_is_not_restarted) {
 }
 END_TEST
 
+/* Whatever it is, it will happen again. */
+START_TEST(what_fails_twice_at_the_same_step_is_not_restarted) {
+    RUN(l, "-n", "2", "--max-restarts", "5", "--restart-backoff", "0", "--", RANKS, "1", "attempt:0:step:7",
+        "1", "attempt:0:exit:3", "1", "step:9", "1", "exit:4", "0", "hang");
+    ck_code(&l, 4);
+    ck_contains(l.errors, "(restart 2 of 5)\n");
+    ck_assert_ptr_null(strstr(l.errors, "(restart 3 of 5)"));
+    ck_contains(l.errors, ", training, at step 9\n");
+    ck_contains(l.errors, "tandem: not restarted: it failed at step 9 as it did before\n");
+    launch_free(&l);
+}
+END_TEST
+
 START_TEST(what_cannot_be_started_is_not_restarted) {
     char path[] = "/tmp/tandem-restart-XXXXXX";
     int fd = mkstemp(path);
@@ -140,6 +153,7 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, when_restarts_are_used_up_the_last_status_counts);
     tcase_add_test(tcase, ranks_are_told_which_attempt_it_is);
     tcase_add_test(tcase, what_was_not_up_long_enough_is_not_restarted);
+    tcase_add_test(tcase, what_fails_twice_at_the_same_step_is_not_restarted);
     tcase_add_test(tcase, what_cannot_be_started_is_not_restarted);
     tcase_add_test(tcase, a_signal_ends_the_pause);
     tcase_add_test(tcase, each_attempt_begins_clean);
