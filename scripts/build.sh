@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/packages.sh
 
 need_packages "to build" gcc libc6-dev libgomp1 pkg-config meson ninja-build \
-    libuv1-dev libjansson-dev zlib1g-dev libdnnl-dev
+    libuv1-dev libjansson-dev zlib1g-dev libdnnl-dev libhwloc-dev
 tests=true
 if [ "${1:-}" = --no-tests ]; then
     tests=false
