@@ -50,7 +50,10 @@ static void gather_facts(launcher_attempt *a) {
     a->facts.progress_fd = td_progress_fd(a->progress);
     a->facts.restart_count = a->number;
     a->facts.max_restarts = (int)options->max_restarts;
-    memcpy(a->facts.run_id, a->constants->run_id, sizeof a->facts.run_id);
+    a->facts.run_id = a->constants->run_id;
+    a->facts.role = "default";
+    a->facts.master_addr = "127.0.0.1";
+    a->facts.signals = "SIGTERM,SIGINT,SIGHUP,SIGQUIT";
 }
 
 /* Does a terminal stand behind our standard input that is at the moment somebody else's? Rank 0 is in a
@@ -68,7 +71,8 @@ static td_status prepare_ranks(launcher_attempt *a) {
         int control = launcher_control_end(a->control, i);
         *s = (launcher_spawn){
             .path = a->path, .argv = a->constants->options->program, .inherited = &a->constants->inherited};
-        TD_TRY(launcher_environment_make(&a->facts, i, control, environ, &s->envp));
+        launcher_rank_facts own = {.rank = i, .control_fd = control};
+        TD_TRY(launcher_environment_make(&a->facts, &own, environ, &s->envp));
         s->standard[0] = i == 0 ? first_input : a->null;
         s->standard[1] = launcher_output_end(a->output, i, 1);
         s->standard[2] = launcher_output_end(a->output, i, 2);

@@ -19,7 +19,8 @@
 typedef struct launcher_constants {
     const launcher_options *options;
     launcher_inherited inherited;
-    char run_id[33];
+    const char *run_id; /* the user's, or: */
+    char random_id[33];
 } launcher_constants;
 
 typedef struct launcher_attempt launcher_attempt;

@@ -12,77 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VALUE_MOST = 64 };
-
 typedef struct asker {
     const launcher_facts *facts;
-    int rank, control_fd;
+    const launcher_rank_facts *rank;
+    char *const *outer;
+    char text[64]; /* for values that are made */
 } asker;
 
-typedef void make_value(const asker *a, char value[VALUE_MOST]);
-
-static void put_number(char value[VALUE_MOST], int number) { snprintf(value, VALUE_MOST, "%d", number); }
-static void make_rank(const asker *a, char v[VALUE_MOST]) { put_number(v, a->rank); }
-static void make_world(const asker *a, char v[VALUE_MOST]) { put_number(v, a->facts->world_size); }
-static void make_port(const asker *a, char v[VALUE_MOST]) { put_number(v, a->facts->port); }
-static void make_threads(const asker *a, char v[VALUE_MOST]) { put_number(v, a->facts->threads); }
-static void make_arena(const asker *a, char v[VALUE_MOST]) { put_number(v, a->facts->arena_fd); }
-static void make_progress(const asker *a, char v[VALUE_MOST]) { put_number(v, a->facts->progress_fd); }
-static void make_control(const asker *a, char v[VALUE_MOST]) { put_number(v, a->control_fd); }
-static void make_run_id(const asker *a, char v[VALUE_MOST]) {
-    snprintf(v, VALUE_MOST, "%s", a->facts->run_id);
-}
-static void make_restarts(const asker *a, char v[VALUE_MOST]) {
-    snprintf(v, VALUE_MOST, "%d", a->facts->restart_count);
-}
-static void make_most(const asker *a, char v[VALUE_MOST]) {
-    snprintf(v, VALUE_MOST, "%d", a->facts->max_restarts);
-}
-static void make_mark(const asker *a, char v[VALUE_MOST]) {
-    td_job_mark mark = {a->rank, a->facts->world_size, a->facts->port};
-    snprintf(v, VALUE_MOST, "%s", td_job_mark_format(mark).text);
-}
-static void make_stall(const asker *a, char v[VALUE_MOST]) {
-    if (isinf(a->facts->stall_timeout))
-        snprintf(v, VALUE_MOST, "inf");
-    else
-        snprintf(v, VALUE_MOST, "%.9g", a->facts->stall_timeout);
-}
-
-/* torchrun's names and meanings (torch/distributed/elastic/agent/server/local_elastic_agent.py), then ours.
- */
-static const struct row {
-    const char *name;
-    make_value *make;  /* or NULL: */
-    const char *value; /* always the same */
-    bool outer_wins;   /* a value that the user has set stays */
-} rows[] = {
-    // clang-format off
-    {"RANK",                          make_rank,    NULL,        false},
-    {"LOCAL_RANK",                    make_rank,    NULL,        false},
-    {"GROUP_RANK",                    NULL,         "0",         false},
-    {"ROLE_RANK",                     make_rank,    NULL,        false},
-    {"ROLE_NAME",                     NULL,         "default",   false},
-    {"WORLD_SIZE",                    make_world,   NULL,        false},
-    {"LOCAL_WORLD_SIZE",              make_world,   NULL,        false},
-    {"GROUP_WORLD_SIZE",              NULL,         "1",         false},
-    {"ROLE_WORLD_SIZE",               make_world,   NULL,        false},
-    {"MASTER_ADDR",                   NULL,         "127.0.0.1", false},
-    {"MASTER_PORT",                   make_port,    NULL,        false},
-    {"TORCHELASTIC_RESTART_COUNT",    make_restarts, NULL,       false},
-    {"TORCHELASTIC_MAX_RESTARTS",     make_most,    NULL,        false},
-    {"TORCHELASTIC_RUN_ID",           make_run_id,  NULL,        false},
-    {"TORCHELASTIC_USE_AGENT_STORE",  NULL,         "False",     false}, /* rank 0 serves its own */
-    {"TORCH_NCCL_ASYNC_ERROR_HANDLING", NULL,       "1",         true},
-    {"OMP_NUM_THREADS",               make_threads, NULL,        true},
-    {TD_ENV_JOB,                      make_mark,    NULL,        false},
-    {TD_ENV_ARENA_FD,                 make_arena,   NULL,        false},
-    {TD_ENV_CONTROL_FD,               make_control, NULL,        false},
-    {TD_ENV_PROGRESS_FD,              make_progress, NULL,       false},
-    {TD_ENV_STALL_TIMEOUT,            make_stall,   NULL,        false},
-    // clang-format on
-};
-enum { ROWS = sizeof rows / sizeof *rows };
+/* The value, *lent* until the next is asked for; NULL: the rank is not given the variable, but may have it from
+ * outside. */
+typedef const char *value_of(asker *a);
 
 static bool begins_with(const char *text, const char *prefix) {
     return strncmp(text, prefix, strlen(prefix)) == 0;
@@ -99,6 +38,114 @@ static const char *find_entry(char *const *outer, const char *name) {
     return NULL;
 }
 
+static const char *put_number(asker *a, int number) {
+    snprintf(a->text, sizeof a->text, "%d", number);
+    return a->text;
+}
+static const char *rank_of(asker *a) { return put_number(a, a->rank->rank); }
+static const char *local_rank_of(asker *a) {
+    return put_number(a, a->facts->virtual_local_rank ? 0 : a->rank->rank);
+}
+static const char *world_of(asker *a) { return put_number(a, a->facts->world_size); }
+static const char *port_of(asker *a) { return put_number(a, a->facts->port); }
+static const char *threads_of(asker *a) { return put_number(a, a->facts->threads); }
+static const char *arena_of(asker *a) { return put_number(a, a->facts->arena_fd); }
+static const char *progress_of(asker *a) { return put_number(a, a->facts->progress_fd); }
+static const char *control_of(asker *a) { return put_number(a, a->rank->control_fd); }
+static const char *restart_of(asker *a) { return put_number(a, a->facts->restart_count); }
+static const char *restarts_of(asker *a) { return put_number(a, a->facts->max_restarts); }
+static const char *run_id_of(asker *a) { return a->facts->run_id; }
+static const char *role_of(asker *a) { return a->facts->role; }
+static const char *address_of(asker *a) { return a->facts->master_addr; }
+static const char *signals_of(asker *a) { return a->facts->signals; }
+static const char *error_file_of(asker *a) { return a->rank->error_file; }
+static const char *folder_of(asker *a) { return a->facts->folder; }
+static const char *zero(asker *a) { return put_number(a, 0); }
+static const char *one(asker *a) { return put_number(a, 1); }
+static const char *no(asker *a) { return (void)a, "False"; }
+static const char *mark_of(asker *a) {
+    td_job_mark mark = {a->rank->rank, a->facts->world_size, a->facts->port};
+    snprintf(a->text, sizeof a->text, "%s", td_job_mark_format(mark).text);
+    return a->text;
+}
+static const char *stall_of(asker *a) {
+    if (isinf(a->facts->stall_timeout)) return "inf";
+    snprintf(a->text, sizeof a->text, "%.9g", a->facts->stall_timeout);
+    return a->text;
+}
+
+/* The list of which rank r is to see entry r: AMD's variable, where it is set, is the one that counts. */
+static const char *outer_devices(const asker *a, bool of_amd) {
+    const char *list = find_entry(a->outer, "HIP_VISIBLE_DEVICES");
+    if (of_amd || (list && *list)) return list;
+    return find_entry(a->outer, "CUDA_VISIBLE_DEVICES");
+}
+
+/* The `rank`th of a list with commas, *n long; NULL: it is too short. */
+static const char *find_device(const char *list, int rank, size_t *n) {
+    for (; rank > 0; rank--) {
+        list = strchr(list, ',');
+        if (!list) return NULL;
+        list++;
+    }
+    list += strspn(list, " ");
+    *n = strcspn(list, ", ");
+    return list;
+}
+
+static const char *device_of(asker *a) {
+    if (!a->facts->virtual_local_rank) return NULL;
+    const char *list = outer_devices(a, false), *device;
+    size_t n = 0;
+    if (!list) return rank_of(a);
+    device = find_device(list, a->rank->rank, &n);
+    snprintf(a->text, sizeof a->text, "%.*s", (int)n, device ? device : "");
+    return a->text;
+}
+static const char *amd_device_of(asker *a) {
+    const char *list = outer_devices(a, true);
+    return list && *list ? device_of(a) : NULL;
+}
+
+/* torchrun's names and meanings (torch/distributed/elastic/agent/server/local_elastic_agent.py), then ours.
+ */
+static const struct row {
+    const char *name;
+    value_of *value;
+    bool outer_wins; /* a value that the user has set stays */
+} rows[] = {
+    // clang-format off
+    {"RANK",                            rank_of,       false},
+    {"LOCAL_RANK",                      local_rank_of, false},
+    {"GROUP_RANK",                      zero,          false},
+    {"ROLE_RANK",                       rank_of,       false},
+    {"ROLE_NAME",                       role_of,       false},
+    {"WORLD_SIZE",                      world_of,      false},
+    {"LOCAL_WORLD_SIZE",                world_of,      false},
+    {"GROUP_WORLD_SIZE",                one,           false},
+    {"ROLE_WORLD_SIZE",                 world_of,      false},
+    {"MASTER_ADDR",                     address_of,    false},
+    {"MASTER_PORT",                     port_of,       false},
+    {"TORCHELASTIC_RESTART_COUNT",      restart_of,    false},
+    {"TORCHELASTIC_MAX_RESTARTS",       restarts_of,   false},
+    {"TORCHELASTIC_RUN_ID",             run_id_of,     false},
+    {"TORCHELASTIC_USE_AGENT_STORE",    no,            false}, /* rank 0 serves its own */
+    {"TORCHELASTIC_ERROR_FILE",         error_file_of, false},
+    {"TORCHELASTIC_SIGNALS_TO_HANDLE",  signals_of,    false},
+    {"TORCH_NCCL_ASYNC_ERROR_HANDLING", one,           true},
+    {"OMP_NUM_THREADS",                 threads_of,    true},
+    {"CUDA_VISIBLE_DEVICES",            device_of,     false},
+    {"HIP_VISIBLE_DEVICES",             amd_device_of, false},
+    {"PWD",                             folder_of,     false},
+    {TD_ENV_JOB,                        mark_of,       false},
+    {TD_ENV_ARENA_FD,                   arena_of,      false},
+    {TD_ENV_CONTROL_FD,                 control_of,    false},
+    {TD_ENV_PROGRESS_FD,                progress_of,   false},
+    {TD_ENV_STALL_TIMEOUT,              stall_of,      false},
+    // clang-format on
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
 /* Does this entry come from an outer launcher? What a user sets for Open MPI himself (OMPI_MCA_*, and root's
  * permission, which mpirun only reads) stays, unless an outer mpirun is there and has set its own. */
 static bool is_of_outer_launcher(const char *entry, bool under_mpirun) {
@@ -107,34 +154,53 @@ static bool is_of_outer_launcher(const char *entry, bool under_mpirun) {
     return under_mpirun || !begins_with(entry, "OMPI_MCA_");
 }
 
-static bool is_replaced(const char *entry) {
-    for (int i = 0; i < ROWS; i++)
-        if (!rows[i].outer_wins && names(entry, rows[i].name)) return true;
-    /* torchrun's error file of an outer job is not for our ranks to write. */
-    return names(entry, "TORCHELASTIC_ERROR_FILE");
+/* The value that the rank is given by this row; NULL: none. */
+static const char *ask(asker *a, const struct row *row) {
+    return row->outer_wins && find_entry(a->outer, row->name) ? NULL : row->value(a);
 }
 
-td_status launcher_environment_make(const launcher_facts *facts, int rank, int control_fd, char *const *outer,
-                                    char ***environment) {
-    bool under_mpirun = find_entry(outer, "OMPI_COMM_WORLD_SIZE") || find_entry(outer, "PMIX_NAMESPACE");
-    size_t n = 0, kept = 0;
-    while (outer[n]) n++;
-    /* The pointers, then room for our own entries. */
-    size_t entry_most = VALUE_MOST + 40;
-    char **list = td_alloc((n + ROWS + 1) * sizeof *list + ROWS * entry_most);
-    if (!list) return TD_ERR_MEMORY;
-    char *text = (char *)(list + n + ROWS + 1);
-    for (size_t i = 0; i < n; i++)
-        if (!is_of_outer_launcher(outer[i], under_mpirun) && !is_replaced(outer[i])) list[kept++] = outer[i];
+static bool is_replaced(asker *a, const char *entry) {
+    for (int i = 0; i < ROWS; i++)
+        if (names(entry, rows[i].name)) return ask(a, &rows[i]) != NULL;
+    return false;
+}
 
-    asker a = {facts, rank, control_fd};
+static bool is_dropped(const char *entry, bool under_mpirun) {
+    /* torchrun's error file of an outer job is not for our ranks to write. */
+    return is_of_outer_launcher(entry, under_mpirun) || names(entry, "TORCHELASTIC_ERROR_FILE");
+}
+
+static td_status check_device(const asker *a) {
+    const char *list = outer_devices(a, false);
+    size_t n = 0;
+    if (!a->facts->virtual_local_rank || !list) return TD_OK;
+    if (find_device(list, a->rank->rank, &n) && n > 0) return TD_OK;
+    return td_fail(TD_ERR_ARG, 0, "launcher",
+                   "--virtual-local-rank: rank %d needs a GPU of its own, but the visible ones are only '%s'",
+                   a->rank->rank, list);
+}
+
+td_status launcher_environment_make(const launcher_facts *facts, const launcher_rank_facts *rank,
+                                    char *const *outer, char ***environment) {
+    asker a = {facts, rank, outer, {0}};
+    bool under_mpirun = find_entry(outer, "OMPI_COMM_WORLD_SIZE") || find_entry(outer, "PMIX_NAMESPACE");
+    TD_TRY(check_device(&a));
+    size_t n = 0, kept = 0, own = 0; /* entries, and bytes of our own ones */
+    while (outer[n]) n++;
     for (int i = 0; i < ROWS; i++) {
-        if (rows[i].outer_wins && find_entry(outer, rows[i].name)) continue;
-        char value[VALUE_MOST];
-        if (rows[i].make) rows[i].make(&a, value);
-        snprintf(text, entry_most, "%s=%s", rows[i].name, rows[i].make ? value : rows[i].value);
+        const char *value = ask(&a, &rows[i]);
+        if (value) own += strlen(rows[i].name) + strlen(value) + 2;
+    }
+    char **list = td_alloc((n + ROWS + 1) * sizeof *list + own); /* the pointers, then our own entries */
+    if (!list) return TD_ERR_MEMORY;
+    for (size_t i = 0; i < n; i++)
+        if (!is_dropped(outer[i], under_mpirun) && !is_replaced(&a, outer[i])) list[kept++] = outer[i];
+    char *text = (char *)(list + n + ROWS + 1);
+    for (int i = 0; i < ROWS; i++) {
+        const char *value = ask(&a, &rows[i]);
+        if (!value) continue;
         list[kept++] = text;
-        text += entry_most;
+        text = stpcpy(stpcpy(stpcpy(text, rows[i].name), "="), value) + 1;
     }
     list[kept] = NULL;
     *environment = list;

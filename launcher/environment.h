@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 
+/* What is the same for all ranks. */
 typedef struct launcher_facts {
     int world_size;
     int port;             /* MASTER_PORT */
@@ -12,12 +13,21 @@ typedef struct launcher_facts {
     double stall_timeout; /* seconds; may be infinite */
     int arena_fd, progress_fd;
     int restart_count, max_restarts;
-    char run_id[33];
+    const char *run_id, *role, *master_addr, *signals; /* names, as SIGTERM,SIGINT */
+    const char *folder;                                /* PWD, where it is not ours; NULL */
+    bool virtual_local_rank; /* each rank is local rank 0 and sees one GPU, its own */
 } launcher_facts;
 
-/* The environment of `rank`, whose end of the control channel is control_fd: ends with NULL, *yours*, one
- * block for td_free; its strings point into `outer`, which stays, or into the block. */
-td_status launcher_environment_make(const launcher_facts *facts, int rank, int control_fd, char *const *outer,
-                                    char ***environment);
+/* What is one rank's own. */
+typedef struct launcher_rank_facts {
+    int rank;
+    int control_fd;         /* its end of the control channel */
+    const char *error_file; /* NULL: none could be made */
+} launcher_rank_facts;
+
+/* The environment of a rank: ends with NULL, *yours*, one block for td_free; its strings point into `outer`,
+ * which stays, or into the block. */
+td_status launcher_environment_make(const launcher_facts *facts, const launcher_rank_facts *rank,
+                                    char *const *outer, char ***environment);
 
 #endif

@@ -279,7 +279,8 @@ static void on_rested(uv_timer_t *timer) { uv_stop(&((job *)timer->data)->loop);
 static void choose_run_id(launcher_constants *constants) {
     uint8_t id[16] = {0};
     if (getrandom(id, sizeof id, GRND_NONBLOCK) < 0) memcpy(id, &(int64_t){td_clock_ns()}, sizeof(int64_t));
-    for (size_t i = 0; i < sizeof id; i++) snprintf(constants->run_id + 2 * i, 3, "%02x", id[i]);
+    for (size_t i = 0; i < sizeof id; i++) snprintf(constants->random_id + 2 * i, 3, "%02x", id[i]);
+    constants->run_id = constants->random_id;
 }
 
 static td_status watch_signals(job *j) {

@@ -11,7 +11,14 @@ static const launcher_facts facts = {.world_size = 4,
                                      .stall_timeout = 600,
                                      .arena_fd = 7,
                                      .progress_fd = 8,
-                                     .run_id = "abc"};
+                                     .restart_count = 1,
+                                     .max_restarts = 2,
+                                     .run_id = "abc",
+                                     .role = "trainer",
+                                     .master_addr = "10.0.0.1",
+                                     .signals = "SIGTERM,SIGUSR1"};
+
+#define RANK(number) (&(launcher_rank_facts){(number), 9, "/tmp/error.json"})
 
 static const char *value_of(char *const *environment, const char *name) {
     const char *found = NULL;
@@ -30,17 +37,19 @@ static const char *const contract[][2] = {
     {"LOCAL_RANK", "2"},
     {"GROUP_RANK", "0"},
     {"ROLE_RANK", "2"},
-    {"ROLE_NAME", "default"},
+    {"ROLE_NAME", "trainer"},
     {"WORLD_SIZE", "4"},
     {"LOCAL_WORLD_SIZE", "4"},
     {"GROUP_WORLD_SIZE", "1"},
     {"ROLE_WORLD_SIZE", "4"},
-    {"MASTER_ADDR", "127.0.0.1"},
+    {"MASTER_ADDR", "10.0.0.1"},
     {"MASTER_PORT", "31234"},
-    {"TORCHELASTIC_RESTART_COUNT", "0"},
-    {"TORCHELASTIC_MAX_RESTARTS", "0"},
+    {"TORCHELASTIC_RESTART_COUNT", "1"},
+    {"TORCHELASTIC_MAX_RESTARTS", "2"},
     {"TORCHELASTIC_RUN_ID", "abc"},
     {"TORCHELASTIC_USE_AGENT_STORE", "False"},
+    {"TORCHELASTIC_ERROR_FILE", "/tmp/error.json"},
+    {"TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGUSR1"},
     {"TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"},
     {"OMP_NUM_THREADS", "3"},
     {TD_ENV_JOB, "1:2:4:31234"},
@@ -57,7 +66,7 @@ static char *const stale[] = {
 
 START_TEST(a_rank_gets_the_whole_contract) {
     char **environment;
-    ck_ok(launcher_environment_make(&facts, 2, 9, stale, &environment));
+    ck_ok(launcher_environment_make(&facts, RANK(2), stale, &environment));
     const char *value = value_of(environment, contract[_i][0]);
     ck_assert_msg(value && strcmp(value, contract[_i][1]) == 0, "%s is %s, not %s", contract[_i][0],
                   value ? value : "absent", contract[_i][1]);
@@ -70,7 +79,7 @@ START_TEST(what_the_user_sets_stays) {
     char *const outer[] = {"OMP_NUM_THREADS=5",        "OMPI_MCA_btl=self",
                            "OMPI_ALLOW_RUN_AS_ROOT=1", "TORCH_NCCL_ASYNC_ERROR_HANDLING=0",
                            "SLURM_PROCID=3",           NULL};
-    ck_ok(launcher_environment_make(&facts, 0, 9, outer, &environment));
+    ck_ok(launcher_environment_make(&facts, RANK(0), outer, &environment));
     ck_assert_str_eq(value_of(environment, "OMP_NUM_THREADS"), "5");
     ck_assert_str_eq(value_of(environment, "OMPI_MCA_btl"), "self");
     ck_assert_str_eq(value_of(environment, "OMPI_ALLOW_RUN_AS_ROOT"), "1");
@@ -91,7 +100,8 @@ static char *const of_mpirun[] = {"OMPI_COMM_WORLD_RANK=1",
 
 START_TEST(what_outer_launchers_set_is_removed) {
     char **environment;
-    ck_ok(launcher_environment_make(&facts, 0, 9, of_mpirun, &environment));
+    launcher_rank_facts no_error_file = {.control_fd = 9};
+    ck_ok(launcher_environment_make(&facts, &no_error_file, of_mpirun, &environment));
     for (char *const *entry = of_mpirun; *entry; entry++) {
         char name[64];
         snprintf(name, sizeof name, "%.*s", (int)strcspn(*entry, "="), *entry);
@@ -105,16 +115,55 @@ START_TEST(an_endless_stall_timeout_is_passed_on) {
     launcher_facts endless = facts;
     char **environment;
     endless.stall_timeout = __builtin_inf();
-    ck_ok(launcher_environment_make(&endless, 0, 9, stale, &environment));
+    ck_ok(launcher_environment_make(&endless, RANK(0), stale, &environment));
     ck_assert_str_eq(value_of(environment, TD_ENV_STALL_TIMEOUT), "inf");
     td_free(environment);
+}
+END_TEST
+
+/* What a rank sees of the GPUs that the launcher sees; NULL: there is no such variable. */
+static const struct devices {
+    const char *outer[3];
+    int rank;
+    const char *cuda, *hip;
+} devices[] = {
+    {{NULL}, 2, "2", NULL},
+    {{"CUDA_VISIBLE_DEVICES=4,5, GPU-6 "}, 2, "GPU-6", NULL},
+    {{"CUDA_VISIBLE_DEVICES=4"}, 0, "4", NULL},
+    {{"HIP_VISIBLE_DEVICES=7,8", "CUDA_VISIBLE_DEVICES=1"}, 1, "8", "8"},
+};
+
+START_TEST(with_virtual_local_ranks_each_sees_one_gpu) {
+    const struct devices *d = &devices[_i];
+    launcher_facts each = facts;
+    char **environment;
+    each.virtual_local_rank = true;
+    ck_ok(launcher_environment_make(&each, RANK(d->rank), (char *const *)d->outer, &environment));
+    const char *cuda = value_of(environment, "CUDA_VISIBLE_DEVICES");
+    const char *hip = value_of(environment, "HIP_VISIBLE_DEVICES");
+    ck_assert_str_eq(value_of(environment, "LOCAL_RANK"), "0");
+    ck_assert_str_eq(cuda, d->cuda);
+    ck_assert_pstr_eq(hip, d->hip);
+    td_free(environment);
+}
+END_TEST
+
+START_TEST(too_few_gpus_for_virtual_local_ranks_are_refused) {
+    launcher_facts each = facts;
+    char *const one[] = {"CUDA_VISIBLE_DEVICES=0", NULL}, *const none[] = {"CUDA_VISIBLE_DEVICES=", NULL};
+    char **environment = NULL;
+    each.virtual_local_rank = true;
+    ck_fails(launcher_environment_make(&each, RANK(1), one, &environment), TD_ERR_ARG,
+             "rank 1 needs a GPU of its own");
+    ck_fails(launcher_environment_make(&each, RANK(0), none, &environment), TD_ERR_ARG, "only ''");
+    ck_assert_ptr_null(environment);
 }
 END_TEST
 
 START_TEST(without_memory_it_is_a_status) {
     char **environment = NULL;
     td_alloc_fail_after(0);
-    ck_fails(launcher_environment_make(&facts, 0, 9, stale, &environment), TD_ERR_MEMORY, "");
+    ck_fails(launcher_environment_make(&facts, RANK(0), stale, &environment), TD_ERR_MEMORY, "");
     ck_assert_ptr_null(environment);
 }
 END_TEST
@@ -164,6 +213,9 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, what_the_user_sets_stays);
     tcase_add_test(tcase, what_outer_launchers_set_is_removed);
     tcase_add_test(tcase, an_endless_stall_timeout_is_passed_on);
+    tcase_add_loop_test(tcase, with_virtual_local_ranks_each_sees_one_gpu, 0,
+                        (int)(sizeof devices / sizeof *devices));
+    tcase_add_test(tcase, too_few_gpus_for_virtual_local_ranks_are_refused);
     tcase_add_test(tcase, without_memory_it_is_a_status);
     tcase_add_test(tcase, ranks_really_see_it);
     tcase_add_test(tcase, ranks_share_one_memory_and_each_has_a_channel);
