@@ -62,13 +62,21 @@ typedef struct job {
 
     uv_loop_t loop;
     uv_timer_t deadline;
-    uv_signal_t signals[LAUNCHER_STOP_SIGNALS], window;
+    uv_timer_cb then;     /* at the deadline */
+    uint64_t patience_ms; /* from when it was set */
+    launcher_signals signals;
     bool loop_made;
 } job;
 
 /* --- orders --------------------------------------------------------------------------------------------- */
 
 static void on_deadline(uv_timer_t *timer);
+
+static void set_deadline(job *j, uv_timer_cb then, uint64_t ms) {
+    j->then = then;
+    j->patience_ms = ms;
+    uv_timer_start(&j->deadline, then, ms, 0);
+}
 
 static uint64_t milliseconds(double seconds) {
     return seconds < 1e9 ? (uint64_t)(seconds * 1e3) : (uint64_t)1000000000000;
@@ -83,13 +91,13 @@ static void kill_all(job *j) {
     j->state = JOB_STOPPING;
     j->attempt.ending.killed = true;
     order_stop(j, SIGKILL);
-    uv_timer_start(&j->deadline, on_deadline, GIVE_UP_MS, 0);
+    set_deadline(j, on_deadline, GIVE_UP_MS);
 }
 
 static void stop_within(job *j, int signal, uint64_t grace_ms) {
     j->state = JOB_STOPPING;
     order_stop(j, signal);
-    uv_timer_start(&j->deadline, on_deadline, grace_ms, 0);
+    set_deadline(j, on_deadline, grace_ms);
 }
 
 /* Tell the ranks to stop; the first reason is the one that counts. */
@@ -205,6 +213,7 @@ static void on_patience(uv_timer_t *timer) { stop_ranks(timer->data, LAUNCHER_ST
 static void stop_for_failure(job *j) {
     const launcher_attempt *a = &j->attempt;
     bool victims = false;
+    if (a->ending.preempted) return; /* the others are leaving too */
     for (int i = 0; i < a->n; i++) {
         const launcher_rank *rank = &a->ranks[i];
         if (!launcher_has_failed(rank)) continue;
@@ -217,7 +226,7 @@ static void stop_for_failure(job *j) {
         victims = true;
     }
     if (victims && j->state < JOB_STOPPING && !uv_is_active((uv_handle_t *)&j->deadline))
-        uv_timer_start(&j->deadline, on_patience, CULPRIT_MS, 0);
+        set_deadline(j, on_patience, CULPRIT_MS);
 }
 
 static void on_guardian(launcher_attempt *attempt, void *cookie) {
@@ -235,10 +244,10 @@ static void on_guardian(launcher_attempt *attempt, void *cookie) {
     if (got < 0) lose_guardian(j);
 }
 
-/* --- what else happens ---------------------------------------------------------------------------------- */
+/* --- signals to the launcher ---------------------------------------------------------------------------- */
 
-static void on_signal(uv_signal_t *handle, int signal) {
-    job *j = handle->data;
+/* The first is passed on, the second kills. */
+static void take_stop_signal(job *j, int signal) {
     if (j->signal == 0) j->signal = j->attempt.ending.signal = signal;
     switch (j->state) {
     case JOB_REAPED: uv_stop(&j->loop); break; /* only our slow reader was still waited for */
@@ -252,11 +261,66 @@ static void on_signal(uv_signal_t *handle, int signal) {
     }
 }
 
-static void on_window(uv_signal_t *handle, int signal) {
-    job *j = handle->data;
-    (void)signal;
-    if (j->attempt.control) launcher_control_tell_terminal(j->attempt.control);
+static void forward(const job *j, int signal) {
+    launcher_attempt_order(&j->attempt, (guardian_order){GUARDIAN_FORWARD, signal});
 }
+
+static void take_preempt_signal(job *j, int signal) {
+    if (j->state >= JOB_STOPPING && j->state != JOB_RESTING) return;
+    bool first = !j->attempt.ending.preempted;
+    j->attempt.ending.preempted = true;
+    if (j->state == JOB_RESTING) {
+        j->state = JOB_OVER;
+        uv_stop(&j->loop);
+    } else {
+        forward(j, signal);
+        if (first)
+            fprintf(stderr, "tandem: SIG%s passed on; waiting for the ranks to leave\n",
+                    sigabbrev_np(signal));
+    }
+}
+
+/* After a stand-still all patience begins anew. */
+static void resume(job *j) {
+    forward(j, SIGCONT);
+    uv_update_time(&j->loop);
+    if (uv_is_active((uv_handle_t *)&j->deadline)) set_deadline(j, j->then, j->patience_ms);
+}
+
+/* Ctrl-Z. The ranks are in sessions of their own, where SIGTSTP would be lost on them. */
+static void suspend(job *j) {
+    forward(j, SIGSTOP);
+    raise(SIGSTOP); /* here it lasts until somebody sends SIGCONT */
+    resume(j);
+}
+
+static void on_signal(uv_signal_t *handle, int signal) {
+    job *j = handle->data;
+    const launcher_options *o = j->options;
+    bool stops = sigismember(&o->stop_signals, signal) == 1;
+    if (signal == o->preempt_signal && !(stops && j->attempt.ending.preempted))
+        take_preempt_signal(j, signal);
+    else if (stops)
+        take_stop_signal(j, signal);
+    else if (signal == SIGTSTP)
+        suspend(j);
+    else if (signal == SIGCONT)
+        resume(j);
+    else if (signal == SIGWINCH && j->attempt.control)
+        launcher_control_tell_terminal(j->attempt.control);
+    else if (signal != SIGWINCH)
+        forward(j, signal);
+}
+
+static td_status watch_signals(job *j) {
+    sigset_t heard = j->options->stop_signals;
+    for (const int *s = (const int[]){SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT, 0}; *s; s++) sigaddset(&heard, *s);
+    if (j->options->preempt_signal) sigaddset(&heard, j->options->preempt_signal);
+    if (isatty(2)) sigaddset(&heard, SIGWINCH);
+    return launcher_signals_watch(&j->signals, &j->loop, &heard, &j->constants.inherited, on_signal, j);
+}
+
+/* --- our output ----------------------------------------------------------------------------------------- */
 
 static void on_output_failed(int fd, int error, void *cookie) {
     job *j = cookie;
@@ -281,20 +345,6 @@ static void choose_run_id(launcher_constants *constants) {
     if (getrandom(id, sizeof id, GRND_NONBLOCK) < 0) memcpy(id, &(int64_t){td_clock_ns()}, sizeof(int64_t));
     for (size_t i = 0; i < sizeof id; i++) snprintf(constants->random_id + 2 * i, 3, "%02x", id[i]);
     constants->run_id = constants->random_id;
-}
-
-static td_status watch_signals(job *j) {
-    for (int i = 0; launcher_stop_signals[i]; i++) {
-        if (sigismember(&j->constants.inherited.ignored, launcher_stop_signals[i])) continue;
-        TD_TRY(launcher_from_uv(uv_signal_init(&j->loop, &j->signals[i]), "cannot watch signals"));
-        j->signals[i].data = j;
-        TD_TRY(launcher_from_uv(uv_signal_start(&j->signals[i], on_signal, launcher_stop_signals[i]),
-                                "cannot watch signals"));
-    }
-    if (!isatty(2)) return TD_OK;
-    TD_TRY(launcher_from_uv(uv_signal_init(&j->loop, &j->window), "cannot watch signals"));
-    j->window.data = j;
-    return launcher_from_uv(uv_signal_start(&j->window, on_window, SIGWINCH), "cannot watch signals");
 }
 
 /* After the first guardian's fork, which need not copy it. */
@@ -369,7 +419,7 @@ static bool go_on(job *j, int *exit_code) {
             (long long)j->options->max_restarts);
     j->state = JOB_RESTING;
     launcher_attempt_stop(&j->attempt);
-    uv_timer_start(&j->deadline, on_rested, milliseconds(next.pause), 0);
+    set_deadline(j, on_rested, milliseconds(next.pause));
     uv_run(&j->loop, UV_RUN_DEFAULT);
     if (j->state == JOB_RESTING) {
         if (!j->earlier) j->earlier = json_array();

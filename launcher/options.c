@@ -1,6 +1,8 @@
 /* The option table of `tandem run`: torchrun's names and meanings first, then mpirun's, then ours. */
 #include "launcher/options.h"
 
+#include "launcher/signals.h"
+
 enum { RANKS_MOST = 4096 };
 
 #define AT(member) offsetof(launcher_options, member)
@@ -19,6 +21,10 @@ static const td_option options_table[] = {
      "pause before the first restart; doubles with each, up to 30s (0.5s)", .min = 0, .max = 1e6, .rare = true},
     {"restart-min-uptime", 0, TD_OPTION_SECONDS, AT(restart_min_uptime), "TIME",
      "restart only what had been up that long (0s)", .min = 0, .max = 1e9, .rare = true},
+    {"signals-to-handle", 0, TD_OPTION_PARSED, AT(stop_signals), "LIST",
+     "signals that stop the job (SIGTERM,SIGINT,SIGHUP,SIGQUIT)", .parse = launcher_signals_parse, .rare = true},
+    {"preempt-signal", 0, TD_OPTION_PARSED, AT(preempt_signal), "SIG",
+     "pass SIG on, then wait for all ranks to leave by themselves", .parse = launcher_signal_parse},
     {"report", 0, TD_OPTION_TEXT, AT(report), "FILE", "write how the job ended to FILE, as JSON"},
     {"shutdown-timeout", 0, TD_OPTION_SECONDS, AT(shutdown_timeout), "TIME",
      "from asking ranks to stop to killing them (10s)", .min = 0, .max = 1e12},
@@ -50,6 +56,7 @@ static td_status print_help(void (*help)(const td_command *, FILE *)) {
 td_status launcher_options_parse(int argc, char **argv, launcher_options *options) {
     launcher_options o = {.ranks = 1, .shutdown_timeout = 10, .stall_timeout = 600, .restart_backoff = 0.5};
     int rest = 0;
+    launcher_signals_default(&o.stop_signals);
     td_status status = td_options_parse(&command, argc, argv, &o, &rest);
     TD_TRY(status);
     if (status == TD_PENDING) return print_help(td_options_help);

@@ -7,6 +7,8 @@
 
 #include "base/options.h"
 
+#include <signal.h>
+
 typedef struct launcher_options {
     /* Which ranks. */
     int64_t ranks;
@@ -18,6 +20,8 @@ typedef struct launcher_options {
     const char *report;                     /* file, or NULL */
     double shutdown_timeout, stall_timeout; /* seconds */
     int64_t max_restarts;
+    sigset_t stop_signals;                      /* --signals-to-handle */
+    int preempt_signal;                         /* 0: none */
     double restart_min_uptime, restart_backoff; /* seconds */
 
     bool help_all;

@@ -6,9 +6,24 @@
 
 #include <uv.h>
 
-/* Those that ask the launcher to stop the job; ends with 0. */
-extern const int launcher_stop_signals[];
-enum { LAUNCHER_STOP_SIGNALS = 4 };
+/* Of an option: a signal by name ("SIGUSR1", "usr1") or number, into an int; and a list of them with commas, into
+ * a sigset_t. Only those that can be caught and do not belong to the launcher's own work. */
+td_status launcher_signal_parse(const char *text, void *member);
+td_status launcher_signals_parse(const char *text, void *member);
+
+/* Those that stop a job unless told otherwise: torchrun's. */
+void launcher_signals_default(sigset_t *stops);
+
+/* The handles by which a loop hears of signals; in its owner's memory. */
+enum { LAUNCHER_SIGNALS_MOST = 64 };
+typedef struct launcher_signals {
+    uv_signal_t handles[LAUNCHER_SIGNALS_MOST];
+    int count;
+} launcher_signals;
+
+/* Hear of each of `heard` that was not ignored at the start. The handles are closed with the loop. */
+td_status launcher_signals_watch(launcher_signals *signals, uv_loop_t *loop, const sigset_t *heard,
+                                 const launcher_inherited *inherited, uv_signal_cb take, void *cookie);
 
 /*
  * Note what was ignored and limited at the start, then put this process in order: descriptors 0 to 2 exist,

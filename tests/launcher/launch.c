@@ -99,6 +99,15 @@ void launch_expect(launch *l, const char *text) {
     ck_contains(l->output, text);
 }
 
+void launch_expect_more(launch *l) {
+    size_t before = l->output_n;
+    while (l->output_n == before) {
+        struct pollfd p = {l->out, POLLIN, 0};
+        ck_assert_msg(poll(&p, 1, DEADLINE_S * 1000) > 0, "nothing more after %d s", DEADLINE_S);
+        ck_assert(read_some(&l->out, &l->output, &l->output_n));
+    }
+}
+
 void launch_finish(launch *l) {
     if (l->in >= 0) close(l->in);
     l->in = -1;

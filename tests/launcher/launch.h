@@ -33,6 +33,8 @@ typedef struct launch_setup {
 launch launch_start_with(launch_setup setup, const char *const *argv);
 /* Read until `text` has come on standard output. */
 void launch_expect(launch *l, const char *text);
+/* Read until there is more on standard output than before. */
+void launch_expect_more(launch *l);
 /* Close its input, read everything, and wait for its end; nothing of it may be left then. */
 void launch_finish(launch *l);
 /* The status that a shell would show. */

@@ -4,6 +4,7 @@
  *
  *     exit:N kill:N (a signal, to itself) hang ignore:N (a signal)
  *     catch (the signals that stop a job: say "got" and the name, leave with 0)
+ *     note:N leave:N (on that signal: say "got" and the name, and go on, or leave with 0)
  *     say:TEXT complain:TEXT (standard output, error; a newline follows)
  *     lines:N (lines that tell the rank and their number) sleep:MS
  *     lost:R:CALL waited:R:CALL (control channel: R is gone; R never came)
@@ -94,6 +95,12 @@ static void leave_cleanly(int sig) {
     _exit(write(1, text, (size_t)n) == n ? 0 : 98);
 }
 
+static void note_signal(int sig) {
+    char text[32];
+    int n = snprintf(text, sizeof text, "got %s\n", sigabbrev_np(sig));
+    if (write(1, text, (size_t)n) != n) _exit(98);
+}
+
 /* A process of ours goes on without us: either a stubborn one in a session of its own, or a child that obeys. */
 static void leave_behind(bool stubborn) {
     int ready[2];
@@ -150,6 +157,10 @@ static void act(const char *what) {
         signal((int)number, SIG_IGN);
     else if (IS("catch"))
         for (const int *s = (int[]){SIGINT, SIGTERM, SIGHUP, SIGQUIT, 0}; *s; s++) signal(*s, leave_cleanly);
+    else if (IS("note"))
+        signal((int)number, note_signal);
+    else if (IS("leave") && *argument)
+        signal((int)number, leave_cleanly);
     else if (IS("say"))
         puts(argument), fflush(stdout);
     else if (IS("complain"))

@@ -52,6 +52,97 @@ START_TEST(the_second_signal_kills_at_once) {
 }
 END_TEST
 
+START_TEST(usr1_and_usr2_are_passed_on_and_the_job_goes_on) {
+    launch l = START("-n", "2", "--", RANKS, "*", "note:10", "*", "leave:12", "*", "say:up", "*", "hang");
+    launch_expect(&l, "up\nup\n");
+    kill(l.pid, SIGUSR1);
+    launch_expect(&l, "got USR1\ngot USR1\n");
+    kill(l.pid, SIGUSR2);
+    launch_finish(&l);
+    ck_code(&l, 0);
+    ck_contains(l.output, "got USR2\ngot USR2\n");
+    launch_free(&l);
+}
+END_TEST
+
+/* Nobody is told to stop, however long it takes; not even when one fails. */
+START_TEST(after_the_preempt_signal_ranks_leave_by_themselves) {
+    launch l = START("-n", "3", "--preempt-signal", "USR1", "--max-restarts", "3", "--", RANKS, "*",
+                     "note:10", "0", "leave:10", "*", "say:up", "0", "hang", "*", "sleep:60000", "*",
+                     "sleep:200", "1", _i ? "exit:3" : "exit:0", "2", "sleep:100", "2", "say:saved");
+    launch_expect(&l, "up\nup\nup\n");
+    kill(l.pid, SIGUSR1);
+    launch_finish(&l);
+    ck_code(&l, _i ? 3 : 0);
+    ck_contains(l.output, "saved\n");
+    ck_contains(l.errors, "tandem: SIGUSR1 passed on; waiting for the ranks to leave\n");
+    ck_assert_ptr_null(strstr(l.errors, "restart"));
+    launch_free(&l);
+}
+END_TEST
+
+START_TEST(the_set_of_stop_signals_can_be_chosen) {
+    launch l =
+        START("--signals-to-handle", "SIGUSR1,usr2", "--", RANKS, "0", "note:10", "0", "say:up", "0", "hang");
+    launch_expect(&l, "up\n");
+    kill(l.pid, SIGUSR1);
+    launch_expect(&l, "got USR1\n");
+    kill(l.pid, SIGUSR2); /* the second: kills */
+    launch_finish(&l);
+    ck_assert(WIFSIGNALED(l.status) && WTERMSIG(l.status) == SIGUSR1);
+    launch_free(&l);
+}
+END_TEST
+
+static const char *const no_signals[] = {"KILL", "SIGSEGV", "SIGFOO", "0", "TERM,,INT", "99"};
+START_TEST(what_is_no_signal_to_handle_is_refused) {
+    RUN(l, "--signals-to-handle", no_signals[_i], "--", "true");
+    ck_code(&l, 125);
+    launch_free(&l);
+}
+END_TEST
+
+static char state_of(pid_t pid) {
+    char path[64], state = '?';
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "r");
+    if (file && fscanf(file, "%*d (%*[^)]) %c", &state) != 1) state = '?';
+    if (file) fclose(file);
+    return state;
+}
+
+/* Wait until all processes of these pids are in a state of `states`. */
+static bool come_to(const pid_t *pids, const char *states) {
+    for (int tries = 0; tries < 200; tries++, usleep(10000)) {
+        bool all = true;
+        for (int i = 0; i < 2; i++) all = all && strchr(states, state_of(pids[i]));
+        if (all) return true;
+    }
+    return false;
+}
+
+START_TEST(ctrl_z_suspends_ranks_and_launcher_and_all_deadlines_begin_anew) {
+    launch l = START("-n", "2", "--shutdown-timeout", "1500ms", "--", "sh", "-c",
+                     "trap '' TERM; echo $$; sed -n '/nothing/p'; sleep 0.2");
+    pid_t ranks[2];
+    while (sscanf(l.output, "%d %d", &ranks[0], &ranks[1]) != 2 || l.output[l.output_n - 1] != '\n')
+        launch_expect_more(&l);
+    kill(l.pid, SIGTERM); /* rank 1 leaves; rank 0 reads on */
+    usleep(100000);
+    ranks[1] = ranks[0];
+    kill(l.pid, SIGTSTP);
+    ck_assert_int_eq(waitpid(l.pid, &l.status, WUNTRACED), l.pid);
+    ck_assert(WIFSTOPPED(l.status));
+    ck_assert(come_to(ranks, "T"));
+    sleep(2); /* longer than the grace */
+    kill(l.pid, SIGCONT);
+    ck_assert(come_to(ranks, "SRD"));
+    launch_finish(&l); /* its input ends */
+    ck_assert_ptr_null(strstr(l.errors, "had to be killed"));
+    launch_free(&l);
+}
+END_TEST
+
 START_TEST(an_ignored_hangup_stays_ignored) {
     launch l = START_WITH((launch_setup){.ignored_signal = SIGHUP}, "--", "sh", "-c",
                           "grep SigIgn /proc/$$/status; echo up; cat");
@@ -149,6 +240,11 @@ Suite *make_suite(void) {
     tcase_add_loop_test(tcase, a_signal_reaches_the_ranks_and_ends_the_launcher, 0, 4);
     tcase_add_test(tcase, after_ctrl_c_what_outlives_the_ranks_gets_sigterm);
     tcase_add_test(tcase, the_second_signal_kills_at_once);
+    tcase_add_test(tcase, usr1_and_usr2_are_passed_on_and_the_job_goes_on);
+    tcase_add_loop_test(tcase, after_the_preempt_signal_ranks_leave_by_themselves, 0, 2);
+    tcase_add_test(tcase, the_set_of_stop_signals_can_be_chosen);
+    tcase_add_loop_test(tcase, what_is_no_signal_to_handle_is_refused, 0, 6);
+    tcase_add_test(tcase, ctrl_z_suspends_ranks_and_launcher_and_all_deadlines_begin_anew);
     tcase_add_test(tcase, an_ignored_hangup_stays_ignored);
     tcase_add_test(tcase, ranks_start_with_clean_signals);
     tcase_add_test(tcase, an_ignored_sigchld_does_not_lose_the_status);
