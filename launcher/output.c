@@ -27,6 +27,7 @@ typedef struct stream {
     launcher_sink *sink;
     int rank;
     int ends[2]; /* ours; -1 once uv has it or it is closed */
+    uint64_t received; /* bytes */
     bool is_error;
     bool reading, ended;
     bool mid_line;           /* part of the current line is already in the sink */
@@ -127,6 +128,7 @@ static void put_partial(stream *s) {
 }
 
 static void take_bytes(stream *s, const char *bytes, size_t n) {
+    s->received += n;
     if (s->is_error) launcher_tail_add(s->output->tails[s->rank], bytes, n);
     const char *newline = memrchr(bytes, '\n', n);
     if (newline) {
@@ -302,6 +304,18 @@ td_status launcher_output_start(launcher_output *o, uv_loop_t *loop, launcher_ou
     }
     set_reading(o);
     return TD_OK;
+}
+
+uint64_t launcher_output_received(const launcher_output *o, int rank) {
+    return o->streams[2 * rank].received + o->streams[2 * rank + 1].received;
+}
+
+uint64_t launcher_output_written(const launcher_output *o) {
+    return o->to[0].sink.written + o->to[1].sink.written;
+}
+
+bool launcher_output_is_waiting(const launcher_output *o) {
+    return launcher_buffer_size(&o->to[0].sink.queue) > 0 || launcher_buffer_size(&o->to[1].sink.queue) > 0;
 }
 
 bool launcher_output_is_mid_line(const launcher_output *o) { return o->to[o->merged ? 0 : 1].open != NULL; }

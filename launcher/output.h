@@ -39,6 +39,13 @@ td_status launcher_output_start(launcher_output *output, uv_loop_t *loop, launch
  * `finished`. A pipe that some process of another job still holds is not waited for. */
 void launcher_output_finish(launcher_output *output);
 
+/* Bytes that have come from a rank so far, and that have gone into our own outputs. */
+uint64_t launcher_output_received(const launcher_output *output, int rank);
+uint64_t launcher_output_written(const launcher_output *output);
+
+/* Do bytes wait for our reader? */
+bool launcher_output_is_waiting(const launcher_output *output);
+
 /* Does a line of which the end is missing stand last on our standard error? */
 bool launcher_output_is_mid_line(const launcher_output *output);
 

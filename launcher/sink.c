@@ -98,7 +98,7 @@ void launcher_sink_flush(launcher_sink *sink) {
         if (!sink->regular && n > PIPE_BUF) n = PIPE_BUF;
         ssize_t wrote = write(sink->fd, queue->data + queue->begin, n);
         if (wrote >= 0)
-            queue->begin += (size_t)wrote;
+            queue->begin += (size_t)wrote, sink->written += (uint64_t)wrote;
         else if (errno == EAGAIN)
             wait_until_writable(sink); /* someone else has made it non-blocking */
         else if (errno != EINTR)

@@ -30,6 +30,7 @@ struct launcher_sink {
     bool regular; /* a file: takes any amount at once */
     int error;    /* errno of the write that failed; from then on bytes are dropped */
     launcher_buffer queue;
+    uint64_t written; /* bytes */
     uv_loop_t *loop;
     int waker; /* an epoll descriptor that holds fd, so that uv never touches fd's flags; -1 before needed */
     uv_poll_t wake;
