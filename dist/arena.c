@@ -28,12 +28,7 @@ static td_status alloc(td_arena *arena, size_t bytes, bool one, void **block) {
         return td_fail(TD_ERR_ARG, 0, "dist", "a block of %zu bytes for each of %d ranks cannot be", bytes,
                        group->size);
     td_block *made = td_calloc(1, sizeof *made);
-    if (!made) {
-        td_error own = *td_error_last();
-        td_group_abort(group, own.text); /* the others are on their way into the exchange below */
-        td_error_restore(&own);
-        return own.status;
-    }
+    if (!made) return td_group_give_up(group); /* the others are on their way into the exchange below */
     made->bytes = bytes;
     made->stride = stride;
     made->parts = one ? 1 : group->size;

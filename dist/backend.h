@@ -9,14 +9,14 @@
 #ifndef TANDEM_DIST_BACKEND_H
 #define TANDEM_DIST_BACKEND_H
 
-#include "dist/call.h"
+#include "dist/group.h"
 
 typedef struct td_block td_block;
 
 typedef struct td_backend {
     const char *name;
-    td_device_kind device; /* where it takes data */
-    uint32_t sums;         /* bit d: dtype d can be summed */
+    td_device_kind device;             /* where it takes data */
+    uint32_t reduces[TD_REDUCE_COUNT]; /* bit d: dtype d can be reduced so; meaningless pairs do no harm */
 
     /* Could this backend serve such a group? Must answer the same on all ranks, from the job alone; must not
      * wait or talk to anyone. The record says why not. */
@@ -26,18 +26,26 @@ typedef struct td_backend {
      * failure nothing is left behind. */
     td_status (*open)(td_group *group);
 
+    /* Collective over `parent`: set group->state up for a part of its ranks, of which `group` already tells
+     * rank, size and members; every rank of the parent calls it, those that belong to no part with NULL. Which
+     * ranks belong together says `colour`, ordered as in the new group by `key`. On failure nothing is left
+     * behind. NULL: the backend has no sub-groups. */
+    td_status (*split)(td_group *parent, int colour, int key, td_group *group);
+
     /* Announce that this rank leaves and free group->state. Completes posted works first unless the group is
      * broken. Must not fail. */
     void (*close)(td_group *group);
 
-    /* One per collective; NULL: this backend lacks it. Begins the work and must not wait for other ranks; the
-     * work may be done at once. Works complete in the order of posting, each by td_work_finish. */
+    /* One per kind of call; NULL: this backend lacks it. Begins the work and must not wait for other ranks; the
+     * work may be done at once. Collectives complete in the order of posting, sends and receives of a pair of
+     * ranks with one tag likewise, each by td_work_finish. */
     td_status (*post[TD_CALL_COUNT])(td_group *group, td_work *work);
 
     /* Advance all posted works as far as possible without waiting for other ranks. */
     td_status (*test)(td_group *group);
 
-    /* Return when this posted work is finished; waits at most until something is wrong with the group. */
+    /* Return when this posted work is finished; waits at most until something is wrong with the group, or for
+     * work->call.timeout where that is not 0. Must advance all posted works meanwhile. */
     td_status (*wait)(td_group *group, td_work *work);
 
     /* Make `queue` wait for the work. NULL: queues are trivial here, so dist waits on the host. */

@@ -1,28 +1,152 @@
 /* Kinds of collectives in one table, and the packing of a call into a fingerprint. */
 #include "dist/call.h"
 
-#include <stdio.h>
+#include "dist/fingerprint.h"
 
-static const struct {
-    const char *name;
-    bool has_data, has_op, has_root;
-} kinds[] = {
-    [TD_CALL_BARRIER] = {"barrier", false, false, false},
-    [TD_CALL_ALL_REDUCE] = {"all_reduce", true, true, false},
-    [TD_CALL_BROADCAST] = {"broadcast", true, false, true},
-    [TD_CALL_REDUCE] = {"reduce", true, true, true},
-    [TD_CALL_REDUCE_SCATTER] = {"reduce_scatter", true, true, false},
-    [TD_CALL_ALL_GATHER] = {"all_gather", true, false, false},
-    [TD_CALL_GATHER] = {"gather", true, false, true},
-    [TD_CALL_SCATTER] = {"scatter", true, false, true},
-    [TD_CALL_ALL_TO_ALL] = {"all_to_all", true, false, false},
-    [TD_CALL_SEND] = {"send", true, false, true},
-    [TD_CALL_RECV] = {"recv", true, false, true},
+#include <stdio.h>
+#include <string.h>
+
+static const td_call_traits kinds[] = {
+    [TD_CALL_BARRIER] = {.name = "barrier"},
+    [TD_CALL_ALL_REDUCE] = {.name = "all_reduce",
+                            .has_data = true,
+                            .reduces = true,
+                            .input = TD_EXTENT_COUNT,
+                            .root_input = TD_EXTENT_COUNT,
+                            .output = TD_EXTENT_COUNT,
+                            .root_output = TD_EXTENT_COUNT},
+    [TD_CALL_BROADCAST] = {.name = "broadcast",
+                           .has_data = true,
+                           .rooted = true,
+                           .root_input = TD_EXTENT_COUNT,
+                           .output = TD_EXTENT_COUNT},
+    [TD_CALL_REDUCE] = {.name = "reduce",
+                        .has_data = true,
+                        .reduces = true,
+                        .rooted = true,
+                        .input = TD_EXTENT_COUNT,
+                        .root_input = TD_EXTENT_COUNT,
+                        .root_output = TD_EXTENT_COUNT},
+    [TD_CALL_REDUCE_SCATTER] = {.name = "reduce_scatter",
+                                .has_data = true,
+                                .reduces = true,
+                                .parts = true,
+                                .input = TD_EXTENT_ALL,
+                                .root_input = TD_EXTENT_ALL,
+                                .output = TD_EXTENT_PART,
+                                .root_output = TD_EXTENT_PART},
+    [TD_CALL_ALL_GATHER] = {.name = "all_gather",
+                            .has_data = true,
+                            .parts = true,
+                            .input = TD_EXTENT_PART,
+                            .root_input = TD_EXTENT_PART,
+                            .output = TD_EXTENT_ALL,
+                            .root_output = TD_EXTENT_ALL},
+    [TD_CALL_GATHER] = {.name = "gather",
+                        .has_data = true,
+                        .rooted = true,
+                        .parts = true,
+                        .input = TD_EXTENT_PART,
+                        .root_input = TD_EXTENT_PART,
+                        .root_output = TD_EXTENT_ALL},
+    [TD_CALL_SCATTER] = {.name = "scatter",
+                         .has_data = true,
+                         .rooted = true,
+                         .parts = true,
+                         .root_input = TD_EXTENT_ALL,
+                         .output = TD_EXTENT_PART,
+                         .root_output = TD_EXTENT_PART},
+    [TD_CALL_ALL_TO_ALL] = {.name = "all_to_all",
+                            .has_data = true,
+                            .parts = true,
+                            .input = TD_EXTENT_ALL,
+                            .root_input = TD_EXTENT_ALL,
+                            .output = TD_EXTENT_ALL,
+                            .root_output = TD_EXTENT_ALL},
+    [TD_CALL_SEND] = {.name = "send",
+                      .has_data = true,
+                      .rooted = true,
+                      .pairs = true,
+                      .input = TD_EXTENT_COUNT,
+                      .root_input = TD_EXTENT_COUNT},
+    [TD_CALL_RECV] = {.name = "recv",
+                      .has_data = true,
+                      .rooted = true,
+                      .pairs = true,
+                      .output = TD_EXTENT_COUNT,
+                      .root_output = TD_EXTENT_COUNT},
 };
 _Static_assert(sizeof kinds / sizeof *kinds == TD_CALL_COUNT, "a collective has no row");
 
+enum { FOR_FLOATS = 1, FOR_INTEGERS = 2, FOR_ALL = 3 };
+
+static const struct {
+    const char *name;
+    int dtypes;
+} reductions[] = {
+    [TD_REDUCE_SUM] = {"sum", FOR_ALL},
+    [TD_REDUCE_AVG] = {"avg", FOR_FLOATS},
+    [TD_REDUCE_MIN] = {"min", FOR_ALL},
+    [TD_REDUCE_MAX] = {"max", FOR_ALL},
+    [TD_REDUCE_PROD] = {"prod", FOR_ALL},
+    [TD_REDUCE_BAND] = {"band", FOR_INTEGERS},
+    [TD_REDUCE_BOR] = {"bor", FOR_INTEGERS},
+    [TD_REDUCE_BXOR] = {"bxor", FOR_INTEGERS},
+    [TD_REDUCE_PREMUL_SUM] = {"premul_sum", FOR_FLOATS},
+};
+_Static_assert(sizeof reductions / sizeof *reductions == TD_REDUCE_COUNT, "a reduction has no row");
+
+const td_call_traits *td_call_traits_of(td_call_kind kind) { return &kinds[kind]; }
+
 const char *td_call_name(td_call_kind kind) {
     return (unsigned)kind < TD_CALL_COUNT ? kinds[kind].name : "?";
+}
+
+const char *td_reduce_name(td_reduce op) {
+    return (unsigned)op < TD_REDUCE_COUNT ? reductions[op].name : "?";
+}
+
+bool td_reduce_takes(td_reduce op, td_dtype dtype) {
+    if ((unsigned)op >= TD_REDUCE_COUNT || !td_dtype_size(dtype)) return false;
+    return reductions[op].dtypes & (td_dtype_is_floating(dtype) ? FOR_FLOATS : FOR_INTEGERS);
+}
+
+static size_t extent_count(td_extent extent, const td_call *call, const size_t *counts, int rank, int size) {
+    size_t all = 0;
+    switch (extent) {
+    case TD_EXTENT_COUNT: return call->count;
+    case TD_EXTENT_PART: return counts ? counts[rank] : call->count;
+    case TD_EXTENT_ALL:
+        if (!counts) return call->count * (size_t)size;
+        for (int r = 0; r < size; r++) all += counts[r];
+        return all;
+    case TD_EXTENT_NONE: break;
+    }
+    return 0;
+}
+
+size_t td_call_input_count(const td_call *call, int rank, int size) {
+    const td_call_traits *traits = &kinds[call->kind];
+    td_extent extent = traits->rooted && rank == call->root ? traits->root_input : traits->input;
+    return extent_count(extent, call, call->counts, rank, size);
+}
+
+size_t td_call_output_count(const td_call *call, int rank, int size) {
+    const td_call_traits *traits = &kinds[call->kind];
+    td_extent extent = traits->rooted && rank == call->root ? traits->root_output : traits->output;
+    const size_t *counts = call->kind == TD_CALL_ALL_TO_ALL ? call->recv_counts : call->counts;
+    return extent_count(extent, call, counts, rank, size);
+}
+
+uint64_t td_call_more(const td_call *call, int size) {
+    uint64_t hash = UINT64_C(0x9e3779b97f4a7c15), bits;
+    if (call->op == TD_REDUCE_PREMUL_SUM) {
+        memcpy(&bits, &call->factor, sizeof bits);
+        hash = (hash ^ bits) * UINT64_C(0xff51afd7ed558ccd);
+    }
+    for (int r = 0; call->counts && call->kind != TD_CALL_ALL_TO_ALL && r < size; r++)
+        hash = (hash ^ hash >> 29 ^ call->counts[r]) * UINT64_C(0xff51afd7ed558ccd);
+    return hash >> 48;
 }
 
 td_call_text td_fingerprint_describe(td_fingerprint print) {
@@ -30,23 +154,21 @@ td_call_text td_fingerprint_describe(td_fingerprint print) {
     td_dtype dtype = (td_dtype)(print.shape >> 8 & 0xff);
     td_reduce op = (td_reduce)(print.shape >> 16 & 0xff);
     td_call_text out;
-    int used = snprintf(out.text, sizeof out.text, "%s", td_call_name(kind));
+    int used = snprintf(out.text, sizeof out.text, "%s", td_call_name((td_call_kind)kind));
     if (kind >= TD_CALL_COUNT) return out;
-    if (kinds[kind].has_op)
-        used += snprintf(out.text + used, sizeof out.text - used, "(%s)", td_reduce_name(op));
-    if (kinds[kind].has_data)
-        used += snprintf(out.text + used, sizeof out.text - used, " of %llu %s",
+    const td_call_traits *traits = &kinds[kind];
+    bool uneven = print.shape >> 24 & 1;
+    if (traits->reduces)
+        used += snprintf(out.text + used, sizeof out.text - (size_t)used, "(%s)", td_reduce_name(op));
+    if (traits->has_data && !(uneven && kind == TD_CALL_ALL_TO_ALL))
+        used += snprintf(out.text + used, sizeof out.text - (size_t)used, " of %llu %s",
                          (unsigned long long)print.count, td_dtype_name(dtype));
-    if (kinds[kind].has_root)
-        snprintf(out.text + used, sizeof out.text - used, " from rank %d", (int)(print.shape >> 32));
+    if (uneven || op == TD_REDUCE_PREMUL_SUM) /* what else differs shows in a number */
+        used += snprintf(out.text + used, sizeof out.text - (size_t)used, " (%s %04x)",
+                         uneven ? "uneven" : "factor", (unsigned)(print.shape >> 48));
+    if (traits->rooted)
+        snprintf(out.text + used, sizeof out.text - (size_t)used, " %s rank %d",
+                 kind == TD_CALL_BROADCAST || kind == TD_CALL_SCATTER || kind == TD_CALL_RECV ? "from" : "to",
+                 (int)(print.shape >> 32 & 0xffff));
     return out;
-}
-
-td_call_text td_call_describe(const td_call *call) {
-    return td_fingerprint_describe(td_call_fingerprint(call));
-}
-
-const char *td_reduce_name(td_reduce op) {
-    static const char *const names[] = {[TD_REDUCE_SUM] = "sum", [TD_REDUCE_AVG] = "avg"};
-    return (unsigned)op < TD_REDUCE_COUNT ? names[op] : "?";
 }

@@ -87,6 +87,7 @@ void td_group_close(td_group **group) {
         g->works = work->all;
         td_free(work);
     }
+    td_free(g->members);
     td_free(g);
 }
 
@@ -97,13 +98,23 @@ td_status td_group_break(td_group *group) {
 }
 
 void td_group_abort(td_group *group, const char *why) {
-    td_fail(TD_ERR_PEER, 0, "dist", "rank %d gave up: %s", group->rank, why);
+    td_fail(TD_ERR_PEER, 0, "dist", "rank %d gave up: %s", td_group_name(group, group->rank), why);
     if (group->backend->abort && group->broken.status == TD_OK) group->backend->abort(group, group->rank);
     td_group_break(group);
 }
 
+td_status td_group_give_up(td_group *group) {
+    td_error own = *td_error_last();
+    td_group_abort(group, own.text);
+    td_error_restore(&own);
+    return own.status;
+}
+
 int td_group_rank(const td_group *group) { return group->rank; }
 int td_group_size(const td_group *group) { return group->size; }
+int td_group_job_rank(const td_group *group, int rank) {
+    return rank < 0 || rank >= group->size ? -1 : td_group_name(group, rank);
+}
 const char *td_group_backend(const td_group *group) { return group->backend->name; }
 const char *td_group_refusals(const td_group *group) { return group->refusals; }
 int td_group_compute_threads(const td_group *group) { return group->compute_threads; }

@@ -4,8 +4,8 @@
 
 #include "dist/arena.h"
 #include "dist/backend.h"
-#include "dist/call.h"
 #include "dist/control.h"
+#include "dist/fingerprint.h"
 #include "dist/group.h"
 #include "dist/job_facts.h"
 #include "dist/progress.h"
@@ -54,6 +54,9 @@ struct td_group {
     const td_backend *backend;
     void *state; /* the backend's */
     int rank, size;
+    int *members;    /* the job's rank of each rank; NULL: the same */
+    uint64_t posted; /* collectives so far */
+    uint64_t paired; /* sends and receives so far */
     double stall_timeout, stall_report;
     int compute_threads;
     td_arena arena;
@@ -67,14 +70,15 @@ struct td_work {
     td_group *group;
     td_call call;
     td_fingerprint print; /* of the call */
-    size_t bytes;         /* of its data */
+    uint64_t sequence;    /* the how-manieth collective of the group, or the how-manieth send or receive; from
+                             0 */
+    size_t input_bytes, output_bytes;
     td_status status;     /* TD_PENDING until done, then for ever as it ended */
     bool released;        /* the caller has given it back: recycle when done */
     bool pooled;          /* belongs to group->works; others live in the caller's frame */
     struct td_work *next; /* the backend's, while pending; of the free list afterwards */
     struct td_work *all;
-    uint64_t sequence; /* the backend's, as all that follows: the how-manieth collective, from 0 */
-    int stage, met;
+    int stage, met; /* the backend's, as all that follows */
     bool awaits_all;
     uint64_t steps, staged, summed, moved;
 };
@@ -83,8 +87,25 @@ struct td_work {
  * later call fails with it. Returns its status. */
 td_status td_group_break(td_group *group);
 
-/* Post, and wait when `work` is NULL; arguments are checked here. What the public collectives call. */
-td_status td_group_post(td_group *group, const td_call *call, td_work **work);
+/* This rank cannot take part in what the others have begun: they are told its record, which stays and whose
+ * status is returned. */
+td_status td_group_give_up(td_group *group);
+
+/* Does the call make sense here? Says what is wrong otherwise; a broken group's cause. */
+td_status td_call_check(td_group *group, const td_call *call);
+
+/* The job's rank of a group's rank, for messages. */
+static inline int td_group_name(const td_group *group, int rank) {
+    return group->members ? group->members[rank] : rank;
+}
+
+/* Where rank r's part begins among all parts, in elements. */
+static inline size_t td_part_begin(const size_t *counts, size_t count, int r) {
+    if (!counts) return count * (size_t)r;
+    size_t begin = 0;
+    for (int i = 0; i < r; i++) begin += counts[i];
+    return begin;
+}
 
 /* For backends: a work has ended, well or not. */
 void td_work_finish(td_work *work, td_status status);

@@ -9,7 +9,7 @@
 #ifndef TANDEM_DIST_WAIT_H
 #define TANDEM_DIST_WAIT_H
 
-#include "dist/call.h"
+#include "dist/fingerprint.h"
 
 #include <sched.h>
 #include <stdatomic.h>

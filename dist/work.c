@@ -1,52 +1,7 @@
-/* Collectives: arguments are checked once, here; then the work belongs to the backend until it is finished.
+/* The life of a work: arguments are checked once, here; then it belongs to the backend until it is finished.
  */
-#include "base/checked.h"
 #include "base/memory.h"
 #include "dist/internal.h"
-
-static td_status check_data(const td_group *group, const td_call *call) {
-    size_t bytes;
-    const char *name = td_call_name(call->kind);
-    if (!td_dtype_size(call->dtype))
-        return td_fail(TD_ERR_ARG, 0, "dist", "%s: there is no dtype %d", name, (int)call->dtype);
-    if (!td_mul_size(call->count, td_dtype_size(call->dtype), &bytes) || call->count > INT64_MAX)
-        return td_fail(TD_ERR_ARG, 0, "dist", "%s: %zu elements of %s do not fit memory", name, call->count,
-                       td_dtype_name(call->dtype));
-    if (call->count && !call->data)
-        return td_fail(TD_ERR_ARG, 0, "dist", "%s: %zu elements at NULL", name, call->count);
-    if (call->device.kind != group->backend->device)
-        return td_fail(TD_ERR_UNSUPPORTED, 0, "dist", "%s: backend %s takes data on %s, not on %s", name,
-                       group->backend->name, td_device_name(group->backend->device),
-                       td_device_name(call->device.kind));
-    return TD_OK;
-}
-
-static td_status check_reduction(const td_group *group, const td_call *call) {
-    const char *name = td_call_name(call->kind);
-    if ((unsigned)call->op >= TD_REDUCE_COUNT)
-        return td_fail(TD_ERR_ARG, 0, "dist", "%s: there is no reduction %d", name, (int)call->op);
-    if (call->op == TD_REDUCE_AVG && !td_dtype_is_floating(call->dtype))
-        return td_fail(TD_ERR_ARG, 0, "dist", "%s: an average of %s would have to be rounded; sum it instead",
-                       name, td_dtype_name(call->dtype));
-    if (!(group->backend->sums >> call->dtype & 1))
-        return td_fail(TD_ERR_UNSUPPORTED, 0, "dist", "%s: backend %s does not sum %s", name,
-                       group->backend->name, td_dtype_name(call->dtype));
-    return TD_OK;
-}
-
-static td_status check_call(td_group *group, const td_call *call) {
-    if (__builtin_expect(group->broken.status != TD_OK, 0)) return td_group_break(group);
-    if (!group->backend->post[call->kind])
-        return td_fail(TD_ERR_UNSUPPORTED, 0, "dist", "backend %s has no %s", group->backend->name,
-                       td_call_name(call->kind));
-    if (call->kind == TD_CALL_BARRIER) return TD_OK;
-    TD_TRY(check_data(group, call));
-    if (call->kind == TD_CALL_ALL_REDUCE) return check_reduction(group, call);
-    if (call->root < 0 || call->root >= group->size)
-        return td_fail(TD_ERR_ARG, 0, "dist", "%s: root %d, but the group has %d ranks",
-                       td_call_name(call->kind), call->root, group->size);
-    return TD_OK;
-}
 
 static td_work *take_work(td_group *group) {
     td_work *work = group->free_works;
@@ -68,17 +23,30 @@ static void recycle(td_work *work) {
     work->group->free_works = work;
 }
 
+/* Works that were taken and not posted. */
+static void give_back(td_group *group, td_work *taken) {
+    while (taken) {
+        td_work *work = taken;
+        taken = work->next;
+        work->group = group;
+        recycle(work);
+    }
+}
+
 static td_status begin(td_group *group, const td_call *call, td_work *work) {
+    size_t size = td_dtype_size(call->dtype);
     work->group = group;
     work->call = *call;
-    work->print = td_call_fingerprint(call);
-    work->bytes = call->count * td_dtype_size(call->dtype);
+    work->print = td_call_fingerprint(call, group->size);
+    work->input_bytes = td_call_input_count(call, group->rank, group->size) * size;
+    work->output_bytes = td_call_output_count(call, group->rank, group->size) * size;
     work->status = TD_PENDING;
+    work->sequence = td_call_traits_of(call->kind)->pairs ? group->paired++ : group->posted++;
     return group->backend->post[call->kind](group, work);
 }
 
 td_status td_group_post(td_group *group, const td_call *call, td_work **work) {
-    TD_TRY(check_call(group, call));
+    TD_TRY(td_call_check(group, call));
     if (!work) {
         td_work here = {0};
         TD_TRY(begin(group, call, &here));
@@ -89,12 +57,59 @@ td_status td_group_post(td_group *group, const td_call *call, td_work **work) {
     made->pooled = true;
     td_status status = begin(group, call, made);
     if (status < 0) {
-        made->group = group;
         recycle(made);
         return status;
     }
     *work = made;
     return TD_OK;
+}
+
+/* Works complete in order, so the last one stands for all; the others go back by themselves. */
+static td_status post_all(td_group *group, const td_call *calls, int count, td_work *taken, td_work **last) {
+    for (int i = 0; i < count; i++) {
+        td_work *work = taken, *next = taken->next;
+        work->pooled = true;
+        work->next = NULL;
+        td_status status = begin(group, &calls[i], work);
+        if (status < 0) {
+            recycle(work);
+            give_back(group, next);
+            return status;
+        }
+        taken = next;
+        *last = work;
+        if (i + 1 < count) td_work_release(&work);
+    }
+    return TD_OK;
+}
+
+td_status td_group_post_list(td_group *group, const td_call *calls, int count, td_work **work) {
+    td_work *taken = NULL, *last;
+    if (count < 1) return td_fail(TD_ERR_ARG, 0, "dist", "a list of %d collectives", count);
+    for (int i = 0; i < count; i++) {
+        TD_TRY(td_call_check(group, &calls[i]));
+        if (td_call_traits_of(calls[i].kind)->pairs)
+            return td_fail(TD_ERR_ARG, 0, "dist", "%s: a list takes collectives only",
+                           td_call_name(calls[i].kind));
+    }
+    for (int i = 0; i < count; i++) {
+        td_work *made = take_work(group);
+        if (!made) {
+            give_back(group, taken);
+            return TD_ERR_MEMORY;
+        }
+        made->group = group;
+        made->next = taken;
+        taken = made;
+    }
+    TD_TRY(post_all(group, calls, count, taken, &last));
+    if (work) {
+        *work = last;
+        return TD_OK;
+    }
+    td_status status = td_work_wait(last);
+    td_work_release(&last);
+    return status;
 }
 
 void td_work_finish(td_work *work, td_status status) {
@@ -129,33 +144,4 @@ void td_work_release(td_work **work) {
     if (!w) return;
     w->released = true;
     if (w->status != TD_PENDING) recycle(w);
-}
-
-td_status td_group_all_reduce(td_group *group, void *data, size_t count, td_dtype dtype, td_reduce op,
-                              td_device device, td_queue queue, td_work **work) {
-    const td_call call = {.kind = TD_CALL_ALL_REDUCE,
-                          .data = data,
-                          .count = count,
-                          .dtype = dtype,
-                          .op = op,
-                          .device = device,
-                          .queue = queue};
-    return td_group_post(group, &call, work);
-}
-
-td_status td_group_broadcast(td_group *group, void *data, size_t count, td_dtype dtype, int root,
-                             td_device device, td_queue queue, td_work **work) {
-    const td_call call = {.kind = TD_CALL_BROADCAST,
-                          .data = data,
-                          .count = count,
-                          .dtype = dtype,
-                          .root = root,
-                          .device = device,
-                          .queue = queue};
-    return td_group_post(group, &call, work);
-}
-
-td_status td_group_barrier(td_group *group, td_work **work) {
-    const td_call call = {.kind = TD_CALL_BARRIER};
-    return td_group_post(group, &call, work);
 }

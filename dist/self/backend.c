@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "dist/internal.h"
+#include "dist/reduce.h"
 #include "dist/self/collectives.h"
 
 #include <string.h>
@@ -18,6 +19,11 @@ static td_status can(const td_job *job, const td_group_options *options) {
 
 static td_status open_group(td_group *group) {
     group->compute_threads = td_core_count();
+    return TD_OK;
+}
+
+static td_status split(td_group *parent, int colour, int key, td_group *group) {
+    (void)parent, (void)colour, (void)key, (void)group;
     return TD_OK;
 }
 
@@ -52,15 +58,22 @@ static void free_block(td_group *group, td_block *block) {
 const td_backend td_backend_self = {
     .name = "self",
     .device = TD_DEVICE_CPU,
-    .sums = 1u << TD_DTYPE_F32 | 1u << TD_DTYPE_F64 | 1u << TD_DTYPE_I64,
+    .reduces = TD_REDUCES_EVERYTHING,
     .can = can,
     .open = open_group,
+    .split = split,
     .close = close_group,
     .post =
         {
             [TD_CALL_BARRIER] = td_self_post,
             [TD_CALL_ALL_REDUCE] = td_self_post,
             [TD_CALL_BROADCAST] = td_self_post,
+            [TD_CALL_REDUCE] = td_self_post,
+            [TD_CALL_REDUCE_SCATTER] = td_self_post,
+            [TD_CALL_ALL_GATHER] = td_self_post,
+            [TD_CALL_GATHER] = td_self_post,
+            [TD_CALL_SCATTER] = td_self_post,
+            [TD_CALL_ALL_TO_ALL] = td_self_post,
         },
     .test = test,
     .wait = wait,

@@ -3,6 +3,7 @@
  * that comes makes the control block and puts it where all look; a rank that made a second one gives it back.
  */
 #include "base/memory.h"
+#include "dist/reduce.h"
 #include "dist/shm/protocol.h"
 
 #include <stdio.h>
@@ -62,7 +63,7 @@ static td_status enter(td_group *group, td_shm *shm) {
 static td_status open_group(td_group *group) {
     td_shm *shm = td_calloc(1, sizeof *shm);
     if (!shm) return TD_ERR_MEMORY;
-    shm->sums = td_sum_select();
+    shm->reduce = td_reduce_select();
     td_status status = td_job_segment(group->job, group->stall_timeout, &shm->segment);
     if (status >= 0) {
         _Atomic uint64_t *opens = &td_segment_seat(shm->segment, group->job->facts.local_rank)->opens;
@@ -105,7 +106,7 @@ static void close_group(td_group *group) {
 
 static void abort_group(td_group *group, int culprit) {
     td_shm *shm = td_shm_of(group);
-    const td_doing doing = {.number = shm->posted};
+    const td_doing doing = {.number = group->posted};
     td_room_break(&shm->waiter, culprit, &doing);
 }
 
@@ -145,7 +146,7 @@ static void free_block(td_group *group, td_block *block) {
 const td_backend td_backend_shm = {
     .name = "shm",
     .device = TD_DEVICE_CPU,
-    .sums = 1u << TD_DTYPE_F32 | 1u << TD_DTYPE_F64 | 1u << TD_DTYPE_I64,
+    .reduces = TD_REDUCES_EVERYTHING,
     .can = can,
     .open = open_group,
     .close = close_group,

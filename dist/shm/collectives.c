@@ -55,7 +55,7 @@ static td_status publish(td_group *group, td_work *work) {
                  (work->call.kind == TD_CALL_BROADCAST && work->call.root == group->rank);
     uint64_t place = 0;
     if (gives && td_shm_is_small(work))
-        memcpy(entry->payload, work->call.data, work->bytes);
+        memcpy(entry->payload, work->call.input, work->input_bytes);
     else if (gives)
         TD_TRY(td_shm_place(group, work, &place));
     atomic_store_explicit(&entry->shape, print.shape, memory_order_relaxed);
@@ -112,7 +112,7 @@ static td_status advance(td_group *group, td_missing *missing) {
     td_shm *shm = td_shm_of(group);
     missing->counter = NULL;
     if (__builtin_expect(td_room_is_broken(shm->waiter.room), 0)) {
-        td_doing doing = {.number = shm->posted};
+        td_doing doing = {.number = group->posted};
         if (shm->first) doing = doing_of(shm->first);
         return td_room_report(&shm->waiter, &doing);
     }
@@ -136,7 +136,6 @@ static td_status advance(td_group *group, td_missing *missing) {
 td_status td_shm_post(td_group *group, td_work *work) {
     td_shm *shm = td_shm_of(group);
     td_missing missing;
-    work->sequence = shm->posted++;
     if (shm->last) shm->last->next = work;
     if (!shm->first) shm->first = work;
     if (!shm->current) shm->current = work;

@@ -20,7 +20,7 @@
 #define TANDEM_DIST_SHM_PROTOCOL_H
 
 #include "dist/internal.h"
-#include "dist/shm/sum.h"
+#include "dist/reduce.h"
 #include "dist/wait.h"
 
 enum {
@@ -69,8 +69,7 @@ typedef struct td_shm {
     td_shm_control *control;
     td_waiter waiter;
     td_shm_member *members;
-    const td_sum_table *sums;
-    uint64_t posted;    /* collectives so far */
+    const td_reduce_table *reduce;
     uint64_t freed;     /* all ranks are done with those before it */
     uint64_t free_mark; /* of the others: from then on this rank may stage another work */
     td_work *first;     /* oldest that is not finished; works are linked by `next` */

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+static size_t data_bytes(const td_work *work) { return work->call.count * td_dtype_size(work->call.dtype); }
+
 static bool is_staged(uint64_t place) { return place & TD_SHM_STAGED; }
 
 static uint64_t place_of(td_shm *shm, int rank, const td_work *work) {
@@ -21,12 +23,12 @@ static uint8_t *chunk_at(td_shm *shm, uint64_t place, uint64_t chunk) {
 }
 
 static size_t chunk_bytes(const td_work *work, uint64_t chunk) {
-    size_t left = work->bytes - chunk * TD_SHM_CHUNK;
+    size_t left = data_bytes(work) - chunk * TD_SHM_CHUNK;
     return left < TD_SHM_CHUNK ? left : TD_SHM_CHUNK;
 }
 
 static uint8_t *chunk_of_caller(const td_work *work, uint64_t chunk) {
-    return (uint8_t *)work->call.data + chunk * TD_SHM_CHUNK;
+    return (uint8_t *)work->call.output + chunk * TD_SHM_CHUNK;
 }
 
 /* Which of `count` elements are summed by rank `r`. */
@@ -59,7 +61,8 @@ static void stage(td_group *group, td_work *work, td_missing *missing) {
     td_shm_member *own = &shm->members[group->rank];
     while (work->staged < work->steps && slot_is_free(group, work, missing)) {
         uint64_t base = atomic_load_explicit(&own->staging, memory_order_relaxed);
-        memcpy(chunk_at(shm, base | TD_SHM_STAGED, work->staged), chunk_of_caller(work, work->staged),
+        memcpy(chunk_at(shm, base | TD_SHM_STAGED, work->staged),
+               (const uint8_t *)work->call.input + work->staged * TD_SHM_CHUNK,
                chunk_bytes(work, work->staged));
         work->staged++;
         td_publish(&shm->waiter, &own->ready, td_shm_mark(work->sequence, work->staged));
@@ -73,7 +76,7 @@ static td_status need_staging(td_group *group) {
     uint64_t offset;
     if (atomic_load_explicit(staging, memory_order_relaxed)) return TD_OK;
     if (td_segment_alloc(shm->segment, (size_t)TD_SHM_SLOTS * TD_SHM_CHUNK, &offset) < 0) {
-        const td_doing doing = {.number = shm->posted};
+        const td_doing doing = {.number = group->posted};
         return td_room_break(&shm->waiter, group->rank, &doing);
     }
     atomic_store(staging, offset);
@@ -82,10 +85,10 @@ static td_status need_staging(td_group *group) {
 
 td_status td_shm_place(td_group *group, td_work *work, uint64_t *place) {
     td_shm *shm = td_shm_of(group);
-    size_t bytes = work->bytes;
+    size_t bytes = data_bytes(work);
     work->steps = (bytes + TD_SHM_CHUNK - 1) / TD_SHM_CHUNK;
     /* An odd address cannot be told from a staged place, so it is staged. */
-    if (td_segment_offset(shm->segment, work->call.data, bytes, place) && !is_staged(*place)) return TD_OK;
+    if (td_segment_offset(shm->segment, work->call.input, bytes, place) && !is_staged(*place)) return TD_OK;
     TD_TRY(need_staging(group));
     *place = atomic_load_explicit(&shm->members[group->rank].staging, memory_order_relaxed) | TD_SHM_STAGED;
     td_missing missing;
@@ -104,7 +107,8 @@ static bool done_here(td_group *group, td_work *work, bool awaits_all) {
 
 static void sum(td_shm *shm, const td_work *work, void *const *to, size_t outputs, const void *const *from,
                 size_t inputs, size_t count) {
-    td_sum_for(shm->sums, work->call.dtype)(to, outputs, from, inputs, count, work->call.op == TD_REDUCE_AVG);
+    td_reduce_run(shm->reduce, work->call.op, work->call.dtype, work->call.factor, to, outputs, from, inputs,
+                  count);
 }
 
 static bool run_small(td_group *group, td_work *work) {
@@ -113,9 +117,9 @@ static bool run_small(td_group *group, td_work *work) {
     if (call->kind == TD_CALL_ALL_REDUCE) {
         const void *from[TD_SEGMENT_RANKS_MAX];
         for (int r = 0; r < group->size; r++) from[r] = td_shm_entry_of(shm, r, work->sequence)->payload;
-        sum(shm, work, &call->data, 1, from, (size_t)group->size, call->count);
+        sum(shm, work, &work->call.output, 1, from, (size_t)group->size, call->count);
     } else if (call->kind == TD_CALL_BROADCAST && call->root != group->rank && call->count) {
-        memcpy(call->data, td_shm_entry_of(shm, call->root, work->sequence)->payload, work->bytes);
+        memcpy(call->output, td_shm_entry_of(shm, call->root, work->sequence)->payload, data_bytes(work));
     }
     return done_here(group, work, false);
 }
@@ -212,10 +216,10 @@ static bool run_broadcast(td_group *group, td_work *work, td_missing *missing) {
     if (root == group->rank)
         return is_staged(place) ? run_staged_root(group, work, missing) : done_here(group, work, true);
     if (!is_staged(place)) {
-        memcpy(work->call.data, td_segment_at(shm->segment, place), work->bytes);
+        memcpy(work->call.output, td_segment_at(shm->segment, place), data_bytes(work));
         return done_here(group, work, false);
     }
-    uint64_t steps = (work->bytes + TD_SHM_CHUNK - 1) / TD_SHM_CHUNK;
+    uint64_t steps = (data_bytes(work) + TD_SHM_CHUNK - 1) / TD_SHM_CHUNK;
     for (; work->moved < steps; work->moved++) {
         if (!td_shm_reached(&shm->members[root].ready, td_shm_mark(work->sequence, work->moved + 1), root,
                             missing))

@@ -23,7 +23,9 @@ static inline td_shm_entry *td_shm_entry_of(td_shm *shm, int rank, uint64_t sequ
     return &shm->members[rank].ring[sequence % TD_SHM_RING];
 }
 
-static inline bool td_shm_is_small(const td_work *work) { return work->bytes <= TD_SHM_SMALL; }
+static inline bool td_shm_is_small(const td_work *work) {
+    return work->call.count * td_dtype_size(work->call.dtype) <= TD_SHM_SMALL;
+}
 
 /* Before publishing a call that is not small: where this rank's data lies, or will be staged. May fail for
  * lack of memory, and then breaks the group, as the others count on it. */

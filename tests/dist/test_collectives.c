@@ -245,28 +245,19 @@ static void call_wrongly(td_job *job, void *cookie) {
     ck_ok(td_group_open(job, NULL, &group));
     ck_fails(td_group_all_reduce(group, &x, 1, (td_dtype)77, TD_REDUCE_SUM, CPU, NULL, NULL), TD_ERR_ARG,
              "dtype 77");
-    ck_fails(td_group_all_reduce(group, &x, 1, TD_DTYPE_F32, (td_reduce)9, CPU, NULL, NULL), TD_ERR_ARG,
-             "reduction 9");
+    ck_fails(td_group_all_reduce(group, &x, 1, TD_DTYPE_F32, (td_reduce)99, CPU, NULL, NULL), TD_ERR_ARG,
+             "reduction 99");
     ck_fails(td_group_all_reduce(group, NULL, 1, TD_DTYPE_F32, TD_REDUCE_SUM, CPU, NULL, NULL), TD_ERR_ARG,
              "NULL");
     ck_fails(td_group_all_reduce(group, &x, SIZE_MAX / 2, TD_DTYPE_F32, TD_REDUCE_SUM, CPU, NULL, NULL),
              TD_ERR_ARG, "do not fit");
     ck_fails(td_group_all_reduce(group, &x, 1, TD_DTYPE_I64, TD_REDUCE_AVG, CPU, NULL, NULL), TD_ERR_ARG,
              "average of i64");
-    ck_fails(td_group_all_reduce(group, &x, 1, TD_DTYPE_BF16, TD_REDUCE_SUM, CPU, NULL, NULL),
-             TD_ERR_UNSUPPORTED, "bf16");
     ck_fails(td_group_all_reduce(group, &x, 1, TD_DTYPE_F32, TD_REDUCE_SUM, ((td_device){TD_DEVICE_CUDA, 0}),
                                  NULL, NULL),
              TD_ERR_UNSUPPORTED, "not on cuda");
     ck_fails(td_group_broadcast(group, &x, 1, TD_DTYPE_F32, 99, CPU, NULL, NULL), TD_ERR_ARG, "root 99");
     ck_fails(td_group_broadcast(group, &x, 1, TD_DTYPE_F32, -1, CPU, NULL, NULL), TD_ERR_ARG, "root -1");
-    for (td_call_kind kind = TD_CALL_REDUCE; kind < TD_CALL_COUNT; kind++) {
-        const td_call call = {.kind = kind, .dtype = TD_DTYPE_F32, .count = 1, .data = &x};
-        char expected[64];
-        snprintf(expected, sizeof expected, "backend %s has no %s", td_group_backend(group),
-                 td_call_name(kind));
-        ck_fails(td_group_post(group, &call, NULL), TD_ERR_UNSUPPORTED, expected);
-    }
     ck_ok(td_group_barrier(group, NULL)); /* none of it has broken anything */
     td_group_close(&group);
 }

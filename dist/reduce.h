@@ -1,0 +1,42 @@
+/* Reductions over ranks: the kernels, one table per instruction set. Pure functions of their arguments. */
+#ifndef TANDEM_DIST_REDUCE_H
+#define TANDEM_DIST_REDUCE_H
+
+#include "dist/call.h"
+
+/* For each i < count: from[0][i], from[1][i], ... are combined in this order and written to to[0][i],
+ * to[1][i], ... An output may be an input, but no other overlap is allowed. */
+typedef void td_reduce_kernel(void *const *to, size_t outputs, const void *const *from, size_t inputs,
+                              size_t count, double factor);
+
+typedef struct td_reduce_table {
+    td_reduce_kernel *kernels[TD_REDUCE_COUNT][TD_DTYPE_COUNT]; /* NULL: not defined */
+} td_reduce_table;
+
+extern const td_reduce_table td_reduce_generic, td_reduce_avx2, td_reduce_avx512;
+
+/* The best for this machine. All tables give the same bits: nothing is contracted and the order is fixed. */
+const td_reduce_table *td_reduce_select(void);
+
+/* `factor` is that of a premultiplied sum. */
+static inline void td_reduce_run(const td_reduce_table *table, td_reduce op, td_dtype dtype, double factor,
+                                 void *const *to, size_t outputs, const void *const *from, size_t inputs,
+                                 size_t count) {
+    table->kernels[op][dtype](to, outputs, from, inputs, count, factor);
+}
+
+/* For a backend's table: all dtypes for which each reduction is defined. */
+enum {
+    TD_REDUCES_FLOATS = 1 << TD_DTYPE_F32 | 1 << TD_DTYPE_F64 | 1 << TD_DTYPE_F16 | 1 << TD_DTYPE_BF16,
+    TD_REDUCES_ALL = (1 << TD_DTYPE_COUNT) - 1,
+};
+#define TD_REDUCES_EVERYTHING                                                                                \
+    {                                                                                                        \
+        [TD_REDUCE_SUM] = TD_REDUCES_ALL, [TD_REDUCE_AVG] = TD_REDUCES_FLOATS,                               \
+        [TD_REDUCE_MIN] = TD_REDUCES_ALL, [TD_REDUCE_MAX] = TD_REDUCES_ALL,                                  \
+        [TD_REDUCE_PROD] = TD_REDUCES_ALL, [TD_REDUCE_BAND] = TD_REDUCES_ALL & ~TD_REDUCES_FLOATS,           \
+        [TD_REDUCE_BOR] = TD_REDUCES_ALL & ~TD_REDUCES_FLOATS,                                               \
+        [TD_REDUCE_BXOR] = TD_REDUCES_ALL & ~TD_REDUCES_FLOATS, [TD_REDUCE_PREMUL_SUM] = TD_REDUCES_FLOATS,  \
+    }
+
+#endif
