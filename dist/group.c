@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "dist/internal.h"
+#include "dist/recorder_ring.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -72,6 +73,7 @@ td_status td_group_open(td_job *job, const td_group_options *options, td_group *
         td_free(made);
         return status;
     }
+    td_recorder_enter(made, NULL);
     *group = made;
     return TD_OK;
 }
@@ -81,6 +83,7 @@ void td_group_close(td_group **group) {
     *group = NULL;
     if (!g) return;
     g->backend->close(g);
+    td_recorder_leave(g);
     td_arena_forget(&g->arena);
     while (g->works) {
         td_work *work = g->works;
@@ -92,7 +95,10 @@ void td_group_close(td_group **group) {
 }
 
 td_status td_group_break(td_group *group) {
-    if (group->broken.status == TD_OK) group->broken = *td_error_last();
+    if (group->broken.status == TD_OK) {
+        group->broken = *td_error_last();
+        td_recorder_break(group);
+    }
     td_error_restore(&group->broken);
     return group->broken.status;
 }

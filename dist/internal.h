@@ -15,13 +15,15 @@
 
 struct td_job {
     td_job_facts facts;
-    int control_fd;        /* ours, or -1 */
-    int arena_fd;          /* ours, or -1 until it is needed */
-    td_progress *progress; /* NULL without a launcher of ours */
-    td_segment *segment;   /* NULL until a group needs it */
-    bool lost;             /* a group lost a rank: leaving is then no clean leave */
-    bool answered;         /* the launcher has told about its terminal */
-    int terminal_columns;  /* as it said last */
+    int control_fd;                   /* ours, or -1 */
+    int arena_fd;                     /* ours, or -1 until it is needed */
+    td_progress *progress;            /* NULL without a launcher of ours */
+    td_segment *segment;              /* NULL until a group needs it */
+    struct td_recorder *recorder;     /* NULL before the first group, or for want of memory */
+    struct td_recorder *own_recorder; /* the same if it does not lie in the segment */
+    bool lost;                        /* a group lost a rank: leaving is then no clean leave */
+    bool answered;                    /* the launcher has told about its terminal */
+    int terminal_columns;             /* as it said last */
     uint8_t inbox[2 * TD_CONTROL_FRAME_MAX];
     size_t inbox_used;
 };
@@ -60,9 +62,12 @@ struct td_group {
     double stall_timeout, stall_report;
     int compute_threads;
     td_arena arena;
-    td_work *works;      /* all that were handed out, to be freed on close */
-    td_work *free_works; /* those of them not in use */
-    td_error broken;     /* the first cause, or TD_OK */
+    td_work *works;               /* all that were handed out, to be freed on close */
+    td_work *free_works;          /* those of them not in use */
+    td_error broken;              /* the first cause, or TD_OK */
+    struct td_recorder *recorder; /* lent by the job; NULL: nothing is recorded */
+    struct td_record_group *record_place;
+    uint64_t record_serial;
     char refusals[512];
 };
 
@@ -78,6 +83,8 @@ struct td_work {
     bool pooled;          /* belongs to group->works; others live in the caller's frame */
     struct td_work *next; /* the backend's, while pending; of the free list afterwards */
     struct td_work *all;
+    struct td_record *record; /* in the recorder; NULL: none */
+    uint64_t record_turn;
     int stage, met; /* the backend's, as all that follows */
     bool awaits_all;
     uint64_t steps, staged, summed, moved;

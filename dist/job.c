@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "dist/internal.h"
 #include "dist/job_mark.h"
+#include "dist/recorder_ring.h"
 #include "dist/rendezvous.h"
 
 #include <errno.h>
@@ -115,6 +116,7 @@ void td_job_close(td_job **job) {
     if (!j) return;
     if (!j->lost) td_job_tell(j, &(td_control_message){.kind = TD_CONTROL_LEAVING, .rank = j->facts.rank});
     td_progress_close(&j->progress);
+    td_recorder_close(j);
     td_segment_release(&j->segment);
     if (j->arena_fd >= 0) close(j->arena_fd);
     if (j->control_fd >= 0) close(j->control_fd);
@@ -126,6 +128,7 @@ td_status td_job_segment(td_job *job, double timeout, td_segment **segment) {
         if (job->arena_fd < 0) TD_TRY(td_rendezvous(&job->facts, timeout, &job->arena_fd));
         TD_TRY(td_segment_map(job->arena_fd, &job->segment));
     }
+    td_recorder_open(job); /* before others are waited for: that they did not come shall be known */
     *segment = job->segment;
     return TD_OK;
 }
@@ -179,6 +182,7 @@ int td_job_terminal_columns(td_job *job) {
 
 void td_job_progress(td_job *job, td_phase phase, int64_t step) {
     td_progress_say(job->progress, phase, step);
+    if (job->recorder) atomic_store_explicit(&job->recorder->step, step, memory_order_relaxed);
 }
 void td_job_offers_stacks(td_job *job) { td_progress_say_stacks(job->progress); }
 

@@ -7,6 +7,7 @@
 
 #include "base/number.h"
 #include "dist/job_mark.h"
+#include "dist/recorder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -278,6 +279,10 @@ td_status td_job_facts_read(td_env_lookup *lookup, void *cookie, td_job_facts *f
                            size);
     }
     if (f.world_size == 1) f.id[0] = 0;
+    const char *folder = get(&e, TD_ENV_TRACE_DIR);
+    if (folder && snprintf(f.trace_dir, sizeof f.trace_dir, "%s", folder) >= (int)sizeof f.trace_dir)
+        return td_fail(TD_ERR_ARG, 0, "dist", TD_ENV_TRACE_DIR " is longer than %zu bytes",
+                       sizeof f.trace_dir - 1);
     *facts = f;
     return TD_OK;
 }

@@ -14,6 +14,7 @@ typedef struct td_job_facts {
     int control_fd;       /* inherited, or -1 */
     int progress_fd;      /* inherited, or -1 */
     double stall_timeout; /* seconds */
+    char trace_dir[1024]; /* where flight recorders are written by themselves; "": nowhere */
 } td_job_facts;
 
 #define TD_STALL_TIMEOUT_DEFAULT 600.0

@@ -12,9 +12,10 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { LAYOUT = 1, EXTENTS = 1024 };
+enum { LAYOUT = 2, EXTENTS = 1024 };
 
 enum { EXTENT_UNUSED, EXTENT_BUSY, EXTENT_USED, EXTENT_FREE };
 
@@ -104,6 +105,27 @@ td_status td_segment_map(int fd, td_segment **segment) {
         td_segment_release(&made);
         return status;
     }
+    *segment = made;
+    return TD_OK;
+}
+
+td_status td_segment_look(int fd, td_segment **segment) {
+    struct stat about;
+    if (fstat(fd, &about)) return td_fail_errno(errno, "dist", "cannot look at shared memory");
+    if (about.st_size < HEADER_BYTES) return td_fail(TD_ERR_FORMAT, 0, "dist", "no shared memory of ranks");
+    void *base = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED) return td_fail_errno(errno, "dist", "cannot map shared memory");
+    td_segment *made = td_calloc(1, sizeof *made);
+    uint32_t layout = atomic_load(&((header *)base)->layout);
+    if (!made || layout != LAYOUT) {
+        munmap(base, (size_t)about.st_size);
+        td_free(made);
+        if (!made) return TD_ERR_MEMORY;
+        return td_fail(TD_ERR_FORMAT, 0, "dist", "the shared memory has layout %u, this program knows %d",
+                       layout, LAYOUT);
+    }
+    *made = (td_segment){.base = base, .reserved = (size_t)about.st_size, .fd = -1};
+    atomic_init(&made->owners, 1);
     *segment = made;
     return TD_OK;
 }

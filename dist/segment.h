@@ -17,10 +17,13 @@ typedef struct td_seat {
     _Alignas(
         64) _Atomic uint64_t opens; /* group openings this rank has begun; its pid is valid for the last */
     _Atomic int32_t pid;
+    _Atomic uint64_t recorder; /* offset of its flight recorder, 0: none */
 } td_seat;
 
 /* Map the memfd, *lent* for the call. *Yours*. */
 td_status td_segment_map(int fd, td_segment **segment);
+/* Map what another job shares, for reading only. *Yours*. TD_ERR_FORMAT when it is no segment of this build. */
+td_status td_segment_look(int fd, td_segment **segment);
 /* One more owner. */
 td_segment *td_segment_retain(td_segment *segment);
 /* Leaves NULL; unmaps with the last owner. */

@@ -1,6 +1,7 @@
 /* Groups of some of a group's ranks. Membership is agreed on here; the backend then connects the members. */
 #include "base/memory.h"
 #include "dist/internal.h"
+#include "dist/recorder_ring.h"
 
 /* What each rank tells the others of itself. */
 typedef struct ballot {
@@ -75,6 +76,7 @@ static td_status split(td_group *group, ballot mine, td_group **part) {
         drop(&made);
         return status;
     }
+    if (made) td_recorder_enter(made, made->members);
     *part = made;
     return TD_OK;
 }

@@ -12,6 +12,7 @@
 #include "base/parallel.h"
 #include "dist/internal.h"
 #include "dist/peer.h"
+#include "dist/recorder_ring.h"
 
 #include <linux/futex.h>
 #include <linux/membarrier.h>
@@ -207,6 +208,7 @@ static td_status look_at_clock(td_waiter *waiter, patience *p) {
     td_control_message message = {.kind = TD_CONTROL_STUCK, .rank = p->peer, .value = (int)p->waited};
     snprintf(message.text, sizeof message.text, "%s", doing.text);
     td_job_tell(waiter->job, &message);
+    td_recorder_stall(waiter->job, message.text);
     p->report_every = p->waited; /* and again when twice as much has passed */
     p->report_at = later(now, p->report_every);
     return TD_OK;
@@ -279,7 +281,10 @@ td_status td_wait(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, 
             relax();
         }
         if (td_room_is_broken(waiter->room)) return td_room_report(waiter, doing);
-        if (!spin_until) spin_until = td_clock_ns() + waiter->spin_ns;
+        if (!spin_until) {
+            spin_until = td_clock_ns() + waiter->spin_ns;
+            td_recorder_note_wait(waiter->job);
+        }
     } while (td_clock_ns() < spin_until);
     return wait_long(waiter, peer, counter, value, doing);
 }

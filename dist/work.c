@@ -2,6 +2,7 @@
  */
 #include "base/memory.h"
 #include "dist/internal.h"
+#include "dist/recorder_ring.h"
 
 static td_work *take_work(td_group *group) {
     td_work *work = group->free_works;
@@ -42,7 +43,10 @@ static td_status begin(td_group *group, const td_call *call, td_work *work) {
     work->output_bytes = td_call_output_count(call, group->rank, group->size) * size;
     work->status = TD_PENDING;
     work->sequence = td_call_traits_of(call->kind)->pairs ? group->paired++ : group->posted++;
-    return group->backend->post[call->kind](group, work);
+    td_record_begin(group, work);
+    td_status status = group->backend->post[call->kind](group, work);
+    td_record_posted(group, work);
+    return status;
 }
 
 td_status td_group_post(td_group *group, const td_call *call, td_work **work) {
@@ -115,6 +119,7 @@ td_status td_group_post_list(td_group *group, const td_call *calls, int count, t
 void td_work_finish(td_work *work, td_status status) {
     work->status = status;
     if (status >= 0) td_progress_beat(work->group->job->progress);
+    td_record_done(work->group, work, status);
     if (work->pooled && work->released) recycle(work);
 }
 

@@ -6,7 +6,6 @@
 #define TANDEM_LAUNCHER_OPTIONS_H
 
 #include "base/options.h"
-#include "launcher/routes.h"
 
 #include <signal.h>
 
@@ -14,8 +13,8 @@ typedef struct launcher_options {
     /* Which ranks. */
     int64_t ranks;
 
-    /* What they write and read. */
-    launcher_log_options logs;
+    /* What they write. */
+    bool prefix;
 
     /* How they end. */
     const char *report;                     /* file, or NULL */
