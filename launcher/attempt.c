@@ -36,7 +36,8 @@ static td_status open_descriptors(launcher_attempt *a) {
     TD_TRY(td_job_make_arena(&a->arena));
     if (td_progress_make(a->n, &a->progress) < 0) a->progress = NULL; /* ulimit -f: it goes without */
     TD_TRY(launcher_port_reserve(&a->facts.port, &a->port));
-    TD_TRY(launcher_output_open(a->n, a->constants->options->prefix, a->tails, &a->output));
+    launcher_output_setup output = {a->n, a->number, a->constants->logs, a->tails};
+    TD_TRY(launcher_output_open(&output, &a->output));
     return launcher_control_open(a->ranks, a->n, &a->control);
 }
 
@@ -56,16 +57,8 @@ static void gather_facts(launcher_attempt *a) {
     a->facts.signals = "SIGTERM,SIGINT,SIGHUP,SIGQUIT";
 }
 
-/* Does a terminal stand behind our standard input that is at the moment somebody else's? Rank 0 is in a
- * session of its own, so nothing would keep it from taking the shell's keystrokes. */
-static bool is_in_background(void) {
-    pid_t foreground = tcgetpgrp(0);
-    return foreground > 0 && foreground != getpgrp();
-}
-
 static td_status prepare_ranks(launcher_attempt *a) {
     extern char **environ;
-    int first_input = is_in_background() ? a->null : -1;
     for (int i = 0; i < a->n; i++) {
         launcher_spawn *s = &a->spawns[i];
         int control = launcher_control_end(a->control, i);
@@ -73,9 +66,7 @@ static td_status prepare_ranks(launcher_attempt *a) {
             .path = a->path, .argv = a->constants->options->program, .inherited = &a->constants->inherited};
         launcher_rank_facts own = {.rank = i, .control_fd = control};
         TD_TRY(launcher_environment_make(&a->facts, &own, environ, &s->envp));
-        s->standard[0] = i == 0 ? first_input : a->null;
-        s->standard[1] = launcher_output_end(a->output, i, 1);
-        s->standard[2] = launcher_output_end(a->output, i, 2);
+        launcher_output_give(a->output, i, a->null, s);
         s->kept[0] = a->arena;
         s->kept[1] = control;
         s->kept[2] = a->facts.progress_fd; /* or -1, the end */

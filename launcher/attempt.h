@@ -21,6 +21,7 @@ typedef struct launcher_constants {
     launcher_inherited inherited;
     const char *run_id; /* the user's, or: */
     char random_id[33];
+    launcher_logs *logs;
 } launcher_constants;
 
 typedef struct launcher_attempt launcher_attempt;

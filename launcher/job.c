@@ -283,6 +283,7 @@ static void take_preempt_signal(job *j, int signal) {
 /* After a stand-still all patience begins anew. */
 static void resume(job *j) {
     forward(j, SIGCONT);
+    if (j->attempt.output) launcher_output_resume(j->attempt.output);
     uv_update_time(&j->loop);
     if (uv_is_active((uv_handle_t *)&j->deadline)) set_deadline(j, j->then, j->patience_ms);
 }
@@ -290,8 +291,15 @@ static void resume(job *j) {
 /* Ctrl-Z. The ranks are in sessions of their own, where SIGTSTP would be lost on them. */
 static void suspend(job *j) {
     forward(j, SIGSTOP);
+    if (j->attempt.output) launcher_output_suspend(j->attempt.output);
     raise(SIGSTOP); /* here it lasts until somebody sends SIGCONT */
     resume(j);
+}
+
+/* Our terminal has another size. */
+static void tell_size(job *j) {
+    if (j->attempt.control) launcher_control_tell_terminal(j->attempt.control);
+    if (j->attempt.output) launcher_output_resize(j->attempt.output);
 }
 
 static void on_signal(uv_signal_t *handle, int signal) {
@@ -306,9 +314,9 @@ static void on_signal(uv_signal_t *handle, int signal) {
         suspend(j);
     else if (signal == SIGCONT)
         resume(j);
-    else if (signal == SIGWINCH && j->attempt.control)
-        launcher_control_tell_terminal(j->attempt.control);
-    else if (signal != SIGWINCH)
+    else if (signal == SIGWINCH)
+        tell_size(j);
+    else
         forward(j, signal);
 }
 
@@ -316,15 +324,27 @@ static td_status watch_signals(job *j) {
     sigset_t heard = j->options->stop_signals;
     for (const int *s = (const int[]){SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT, 0}; *s; s++) sigaddset(&heard, *s);
     if (j->options->preempt_signal) sigaddset(&heard, j->options->preempt_signal);
-    if (isatty(2)) sigaddset(&heard, SIGWINCH);
+    if (isatty(2) || j->options->logs.pty) sigaddset(&heard, SIGWINCH);
     return launcher_signals_watch(&j->signals, &j->loop, &heard, &j->constants.inherited, on_signal, j);
 }
 
 /* --- our output ----------------------------------------------------------------------------------------- */
 
-static void on_output_failed(int fd, int error, void *cookie) {
+static void on_output_failed(int fd, const char *path, int error, void *cookie) {
     job *j = cookie;
+    const char *logs = launcher_logs_folder(j->constants.logs);
+    if (path) {
+        j->output_lost = true;
+        fprintf(stderr, "tandem: cannot write %s: %s; the job goes on without it\n", path, strerror(error));
+        return;
+    }
     if (fd != 1) return; /* nobody to tell */
+    if (error == EPIPE && logs) {
+        fprintf(stderr,
+                "tandem: whoever read the output has closed it; the job goes on, its log files are in %s\n",
+                logs);
+        return;
+    }
     if (error == EPIPE) {
         stop_ranks(j, LAUNCHER_STOP_OUTPUT, SIGTERM);
         return;
@@ -345,6 +365,19 @@ static void choose_run_id(launcher_constants *constants) {
     if (getrandom(id, sizeof id, GRND_NONBLOCK) < 0) memcpy(id, &(int64_t){td_clock_ns()}, sizeof(int64_t));
     for (size_t i = 0; i < sizeof id; i++) snprintf(constants->random_id + 2 * i, 3, "%02x", id[i]);
     constants->run_id = constants->random_id;
+}
+
+/* torchrun names the folder of a run without an id "none". */
+static bool open_logs(job *j) {
+    launcher_constants *c = &j->constants;
+    const char *run = c->run_id == c->random_id ? "none" : c->run_id;
+    if (launcher_logs_open(&j->options->logs, (int)j->options->ranks, run, "default", &c->logs) < 0) {
+        fprintf(stderr, "tandem: %s\n", td_error_last()->text);
+        return false;
+    }
+    const char *folder = launcher_logs_folder(c->logs);
+    if (folder && !launcher_logs_are_named(c->logs)) fprintf(stderr, "tandem: log files are in %s\n", folder);
+    return true;
 }
 
 /* After the first guardian's fork, which need not copy it. */
@@ -370,6 +403,7 @@ static void release(job *j) {
         uv_loop_close(&j->loop);
     }
     launcher_attempt_close(&j->attempt);
+    launcher_logs_close(&j->constants.logs);
     json_decref(j->earlier);
 }
 
@@ -447,6 +481,7 @@ int launcher_run_job(const launcher_options *options) {
     launcher_settle(&j.constants.inherited);
     choose_run_id(&j.constants);
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* heir to the guardian, should that be killed */
+    if (!open_logs(&j)) return exit_code;
     bool ran;
     do ran = run_attempt(&j, number++, &exit_code);
     while (ran && go_on(&j, &exit_code));

@@ -3,6 +3,8 @@
 
 #include "launcher/signals.h"
 
+#include <stdlib.h>
+
 enum { RANKS_MOST = 4096 };
 
 #define AT(member) offsetof(launcher_options, member)
@@ -12,8 +14,25 @@ static const td_option options_table[] = {
     {"nproc-per-node", 'n', TD_OPTION_INT, AT(ranks), "N", "ranks to start (1)",
      .min = 1, .max = RANKS_MOST, .also = "np", .group = "Ranks"},
 
-    {"prefix", 0, TD_OPTION_FLAG, AT(prefix), NULL, "put \"[rank R] \" in front of each line",
+    {"prefix", 0, TD_OPTION_FLAG, AT(logs.prefix), NULL, "put \"[rank R] \" in front of each line",
      .also = "tag-output", .group = "Output"},
+    {"fold", 0, TD_OPTION_FLAG, AT(logs.fold), NULL, "show a line that many ranks print once, with a count", .rare = true},
+    {"log-dir", 0, TD_OPTION_TEXT, AT(logs.dir), "DIR",
+     "where --tee and --redirects write RUN_xxxxxx/attempt_N/RANK/stdout.log"},
+    {"redirects", 'r', TD_OPTION_TEXT, AT(logs.redirects), "STD",
+     "into log files instead of here: 1 stdout, 2 stderr, 3 both, or by rank as 0:3,1:2 (0)", .rare = true},
+    {"tee", 't', TD_OPTION_TEXT, AT(logs.tee), "STD", "into log files and here: 1 stdout, 2 stderr, 3 both, or by rank as 0:3,1:2 (0)"},
+    {"local-ranks-filter", 0, TD_OPTION_TEXT, AT(logs.ranks_filter), "RANKS",
+     "show only these ranks here: 0,1,2 (all)", .rare = true},
+    {"log-line-prefix-template", 0, TD_OPTION_TEXT, AT(logs.prefix_template), "TEXT",
+     "in front of each line, with ${role_name} ${rank} ${local_rank} ${host} ${stream} ${time}", .rare = true},
+    {"duplicate-stdout-filters", 0, TD_OPTION_TEXT, AT(logs.stdout_filters), "TEXTS",
+     "of teed stdout copy lines with one of these to attempt_N/filtered_stdout.log", .rare = true},
+    {"duplicate-stderr-filters", 0, TD_OPTION_TEXT, AT(logs.stderr_filters), "TEXTS",
+     "likewise of stderr", .rare = true},
+    {"stdin", 0, TD_OPTION_TEXT, AT(logs.input), "RANK", "the rank that reads our standard input, or none (0)",
+     .rare = true},
+    {"pty", 0, TD_OPTION_FLAG, AT(logs.pty), NULL, "give each rank a terminal", .rare = true},
 
     {"max-restarts", 0, TD_OPTION_INT, AT(max_restarts), "N",
      "after a failure stop all ranks and start anew, up to N times (0)", .min = 0, .max = 1e6, .group = "Ending"},
@@ -54,7 +73,11 @@ static td_status print_help(void (*help)(const td_command *, FILE *)) {
 }
 
 td_status launcher_options_parse(int argc, char **argv, launcher_options *options) {
-    launcher_options o = {.ranks = 1, .shutdown_timeout = 10, .stall_timeout = 600, .restart_backoff = 0.5};
+    launcher_options o = {.ranks = 1,
+                          .shutdown_timeout = 10,
+                          .stall_timeout = 600,
+                          .restart_backoff = 0.5,
+                          .logs.prefix_template = getenv("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE")};
     int rest = 0;
     launcher_signals_default(&o.stop_signals);
     td_status status = td_options_parse(&command, argc, argv, &o, &rest);

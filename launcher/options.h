@@ -6,6 +6,7 @@
 #define TANDEM_LAUNCHER_OPTIONS_H
 
 #include "base/options.h"
+#include "launcher/routes.h"
 
 #include <signal.h>
 
@@ -13,8 +14,8 @@ typedef struct launcher_options {
     /* Which ranks. */
     int64_t ranks;
 
-    /* What they write. */
-    bool prefix;
+    /* What they write and read. */
+    launcher_log_options logs;
 
     /* How they end. */
     const char *report;                     /* file, or NULL */

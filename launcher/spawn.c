@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -135,6 +136,7 @@ static void reset_signals(const launcher_inherited *inherited) {
 static int set_up_child(const launcher_spawn *spawn, pid_t parent, int failures) {
     setsid();
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return errno;
+    if (spawn->terminal > 0 && ioctl(spawn->terminal, TIOCSCTTY, 0) != 0) return errno;
     if (getppid() != parent) _exit(EXIT_NOT_EXECUTABLE); /* it died before we asked to die with it */
     for (int fd = 0; fd < 3; fd++)
         if (spawn->standard[fd] >= 0 && dup2(spawn->standard[fd], fd) < 0) return errno;

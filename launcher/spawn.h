@@ -23,6 +23,7 @@ typedef struct launcher_spawn {
     char **envp;
     int standard[3];              /* what becomes its descriptors 0, 1 and 2; all above 2, or -1: as ours */
     int kept[LAUNCHER_KEPT_MOST]; /* other descriptors it inherits under their numbers; ends with -1 */
+    int terminal; /* the slave end of a terminal that becomes its controlling one, above 2; 0: none */
     const launcher_inherited *inherited;
 } launcher_spawn;
 
