@@ -72,6 +72,9 @@ TD_API td_status td_options_parse(const td_command *command, int argc, char **ar
 TD_API void td_options_help(const td_command *command, FILE *out);
 TD_API void td_options_help_all(const td_command *command, FILE *out);
 
+/* Print a script by which a shell ("bash", "zsh" or "tcsh") completes the options of "PROGRAM SUBCOMMAND". */
+TD_API void td_options_complete(const td_command *command, const char *shell, FILE *out);
+
 /* The known name nearest to `word`, or NULL when none is near. `known` ends with NULL. */
 TD_API const char *td_nearest_name(const char *word, const char *const *known);
 

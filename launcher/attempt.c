@@ -35,7 +35,8 @@ static td_status open_descriptors(launcher_attempt *a) {
     if (a->null < 0) return td_fail_errno(errno, "launcher", "cannot open /dev/null");
     TD_TRY(td_job_make_arena(&a->arena));
     if (td_progress_make(a->n, &a->progress) < 0) a->progress = NULL; /* ulimit -f: it goes without */
-    TD_TRY(launcher_port_reserve(&a->facts.port, &a->port));
+    TD_TRY(launcher_port_reserve(launcher_rendezvous_port(&a->constants->options->rendezvous), &a->facts.port,
+                                 &a->port));
     launcher_output_setup output = {a->n, a->number, a->constants->logs, a->tails};
     TD_TRY(launcher_output_open(&output, &a->output));
     return launcher_control_open(a->ranks, a->n, &a->control);
@@ -52,18 +53,24 @@ static void gather_facts(launcher_attempt *a) {
     a->facts.restart_count = a->number;
     a->facts.max_restarts = (int)options->max_restarts;
     a->facts.run_id = a->constants->run_id;
-    a->facts.role = "default";
-    a->facts.master_addr = "127.0.0.1";
-    a->facts.signals = "SIGTERM,SIGINT,SIGHUP,SIGQUIT";
+    a->facts.role = options->role;
+    a->facts.master_addr = launcher_rendezvous_address(&options->rendezvous);
+    a->facts.folder = *a->constants->program.folder ? a->constants->program.folder : NULL;
+    a->facts.virtual_local_rank = options->virtual_local_rank;
+    a->facts.signals = options->stop_signals.text;
 }
 
 static td_status prepare_ranks(launcher_attempt *a) {
     extern char **environ;
+    const launcher_program *program = &a->constants->program;
     for (int i = 0; i < a->n; i++) {
         launcher_spawn *s = &a->spawns[i];
         int control = launcher_control_end(a->control, i);
-        *s = (launcher_spawn){
-            .path = a->path, .argv = a->constants->options->program, .inherited = &a->constants->inherited};
+        *s = (launcher_spawn){.path = program->path,
+                              .text = program->text,
+                              .folder = *program->folder ? program->folder : NULL,
+                              .inherited = &a->constants->inherited};
+        TD_TRY(launcher_program_arguments(program, i, &s->argv));
         launcher_rank_facts own = {.rank = i, .control_fd = control};
         TD_TRY(launcher_environment_make(&a->facts, &own, environ, &s->envp));
         launcher_output_give(a->output, i, a->null, s);
@@ -75,8 +82,7 @@ static td_status prepare_ranks(launcher_attempt *a) {
     return TD_OK;
 }
 
-td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *constants, int number,
-                                 int *exit_code) {
+td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *constants, int number) {
     *a = (launcher_attempt){.constants = constants,
                             .number = number,
                             .n = (int)constants->options->ranks,
@@ -84,7 +90,6 @@ td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *
                             .arena = -1,
                             .port = -1,
                             .socket = -1};
-    TD_TRY(launcher_find_program(constants->options->program[0], a->path, sizeof a->path, exit_code));
     TD_TRY(make_ranks(a));
     TD_TRY(open_descriptors(a));
     gather_facts(a);
@@ -148,6 +153,7 @@ void launcher_attempt_close(launcher_attempt *a) {
     if (a->guardian > 0) waitpid(a->guardian, NULL, 0);
     for (int i = 0; i < a->n && a->ranks && a->spawns; i++) {
         launcher_tail_free(&a->ranks[i].errors);
+        td_free(a->spawns[i].argv);
         td_free(a->spawns[i].envp);
     }
     td_free(a->ranks);

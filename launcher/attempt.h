@@ -12,12 +12,12 @@
 #include "launcher/environment.h"
 #include "launcher/guardian.h"
 #include "launcher/output.h"
-
-#include <limits.h>
+#include "launcher/program.h"
 
 /* What is the same in all attempts of a job; *lent* to each. */
 typedef struct launcher_constants {
     const launcher_options *options;
+    launcher_program program;
     launcher_inherited inherited;
     const char *run_id; /* the user's, or: */
     char random_id[33];
@@ -48,7 +48,6 @@ struct launcher_attempt {
     launcher_facts facts;
     launcher_spawn *spawns;
     launcher_tail **tails;
-    char path[PATH_MAX];
     int null, arena, port; /* descriptors; -1 */
 
     uv_poll_t guardian_watch;
@@ -56,10 +55,8 @@ struct launcher_attempt {
     launcher_attempt_events events;
 };
 
-/* Make everything and have the guardian start the ranks. On failure *exit_code is the launcher's status when it
- * is not its ordinary one, and the attempt is to be closed all the same. */
-td_status launcher_attempt_start(launcher_attempt *attempt, const launcher_constants *constants, int number,
-                                 int *exit_code);
+/* Make everything and have the guardian start the ranks. Failed or not, the attempt is to be closed. */
+td_status launcher_attempt_start(launcher_attempt *attempt, const launcher_constants *constants, int number);
 
 /* Hear the guardian and all that ranks may say. */
 td_status launcher_attempt_watch(launcher_attempt *attempt, uv_loop_t *loop, launcher_attempt_events events);

@@ -305,7 +305,7 @@ static void tell_size(job *j) {
 static void on_signal(uv_signal_t *handle, int signal) {
     job *j = handle->data;
     const launcher_options *o = j->options;
-    bool stops = sigismember(&o->stop_signals, signal) == 1;
+    bool stops = sigismember(&o->stop_signals.set, signal) == 1;
     if (signal == o->preempt_signal && !(stops && j->attempt.ending.preempted))
         take_preempt_signal(j, signal);
     else if (stops)
@@ -321,7 +321,7 @@ static void on_signal(uv_signal_t *handle, int signal) {
 }
 
 static td_status watch_signals(job *j) {
-    sigset_t heard = j->options->stop_signals;
+    sigset_t heard = j->options->stop_signals.set;
     for (const int *s = (const int[]){SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT, 0}; *s; s++) sigaddset(&heard, *s);
     if (j->options->preempt_signal) sigaddset(&heard, j->options->preempt_signal);
     if (isatty(2) || j->options->logs.pty) sigaddset(&heard, SIGWINCH);
@@ -364,14 +364,15 @@ static void choose_run_id(launcher_constants *constants) {
     uint8_t id[16] = {0};
     if (getrandom(id, sizeof id, GRND_NONBLOCK) < 0) memcpy(id, &(int64_t){td_clock_ns()}, sizeof(int64_t));
     for (size_t i = 0; i < sizeof id; i++) snprintf(constants->random_id + 2 * i, 3, "%02x", id[i]);
-    constants->run_id = constants->random_id;
+    constants->run_id = launcher_rendezvous_id(&constants->options->rendezvous);
+    if (!constants->run_id) constants->run_id = constants->random_id;
 }
 
 /* torchrun names the folder of a run without an id "none". */
 static bool open_logs(job *j) {
     launcher_constants *c = &j->constants;
     const char *run = c->run_id == c->random_id ? "none" : c->run_id;
-    if (launcher_logs_open(&j->options->logs, (int)j->options->ranks, run, "default", &c->logs) < 0) {
+    if (launcher_logs_open(&j->options->logs, (int)j->options->ranks, run, j->options->role, &c->logs) < 0) {
         fprintf(stderr, "tandem: %s\n", td_error_last()->text);
         return false;
     }
@@ -409,9 +410,9 @@ static void release(job *j) {
 
 /* --- from beginning to end ------------------------------------------------------------------------------ */
 
-static td_status start_attempt(job *j, int number, int *exit_code) {
+static td_status start_attempt(job *j, int number) {
     j->state = JOB_STARTING;
-    TD_TRY(launcher_attempt_start(&j->attempt, &j->constants, number, exit_code));
+    TD_TRY(launcher_attempt_start(&j->attempt, &j->constants, number));
     j->state = JOB_SPAWNING;
     TD_TRY(make_loop(j));
     launcher_attempt_events events = {on_guardian, {on_output_failed, on_output_finished, j}, j};
@@ -425,8 +426,8 @@ static launcher_account account_of(const job *j) {
 }
 
 /* Run an attempt to its end; false when it could not be started. */
-static bool run_attempt(job *j, int number, int *exit_code) {
-    if (start_attempt(j, number, exit_code) < 0) {
+static bool run_attempt(job *j, int number) {
+    if (start_attempt(j, number) < 0) {
         fprintf(stderr, "tandem: %s\n", td_error_last()->text);
         return false;
     }
@@ -478,12 +479,16 @@ static void write_report(job *j, int *exit_code) {
 int launcher_run_job(const launcher_options *options) {
     job j = {.options = options, .constants.options = options};
     int exit_code = LAUNCHER_EXIT_OWN, number = 0;
+    if (launcher_program_find(options, &j.constants.program, &exit_code) < 0) {
+        fprintf(stderr, "tandem: %s\n", td_error_last()->text);
+        return exit_code;
+    }
     launcher_settle(&j.constants.inherited);
     choose_run_id(&j.constants);
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* heir to the guardian, should that be killed */
     if (!open_logs(&j)) return exit_code;
     bool ran;
-    do ran = run_attempt(&j, number++, &exit_code);
+    do ran = run_attempt(&j, number++);
     while (ran && go_on(&j, &exit_code));
     if (ran) write_report(&j, &exit_code);
     fflush(stderr);

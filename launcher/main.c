@@ -4,6 +4,7 @@
  */
 #include "base/options.h"
 #include "config.h"
+#include "launcher/program.h"
 #include "launcher/run.h"
 #include "tools/tools.h"
 #include "worker/train.h"

@@ -1,18 +1,85 @@
 /* The option table of `tandem run`: torchrun's names and meanings first, then mpirun's, then ours. */
 #include "launcher/options.h"
 
+#include "base/number.h"
+#include "base/parallel.h"
 #include "launcher/signals.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { RANKS_MOST = 4096 };
+
+/* N, or as many as there are CPUs. */
+static td_status parse_ranks(const char *text, void *ranks) {
+    int64_t n;
+    if (strcmp(text, "cpu") == 0 || strcmp(text, "auto") == 0) {
+        n = td_cpu_count();
+    } else {
+        td_status status = td_parse_i64(text, &n);
+        if (status < 0)
+            return td_fail(status, 0, "launcher", "'%s' is not a whole number, auto or cpu", text);
+    }
+    if (n < 1 || n > RANKS_MOST)
+        return td_fail(TD_ERR_ARG, 0, "launcher", "%lld is not between 1 and %d", (long long)n, RANKS_MOST);
+    *(int64_t *)ranks = n;
+    return TD_OK;
+}
+
+/* Classes that only a Python launcher could load: torchrun's own defaults may be named. */
+static td_status refuse_class(const char *text, const char *known) {
+    if (strcmp(text, known) == 0) return TD_OK;
+    return td_fail(TD_ERR_UNSUPPORTED, 0, "launcher",
+                   "'%s' is a Python class, which only torchrun can load; here there is just '%s'", text,
+                   known);
+}
+static td_status parse_event_handler(const char *text, void *unused) {
+    (void)unused;
+    return refuse_class(text, "null");
+}
+static td_status parse_logs_specs(const char *text, void *unused) {
+    (void)unused;
+    return refuse_class(text, "default");
+}
 
 #define AT(member) offsetof(launcher_options, member)
 
 static const td_option options_table[] = {
     // clang-format off
-    {"nproc-per-node", 'n', TD_OPTION_INT, AT(ranks), "N", "ranks to start (1)",
-     .min = 1, .max = RANKS_MOST, .also = "np", .group = "Ranks"},
+    {"nproc-per-node", 'n', TD_OPTION_PARSED, AT(ranks), "N", "ranks to start; auto or cpu: one per CPU (1)",
+     .parse = parse_ranks, .also = "np n", .group = "Ranks"},
+    {"module", 'm', TD_OPTION_FLAG, AT(module), NULL, "PROGRAM is a Python module, as for python -m"},
+    {"no-python", 0, TD_OPTION_FLAG, AT(no_python), NULL, "execute PROGRAM itself, even if it ends in .py",
+     .rare = true},
+    {"run-path", 0, TD_OPTION_FLAG, AT(run_path), NULL, "PROGRAM is a Python script, whatever its name",
+     .rare = true},
+    {"wdir", 0, TD_OPTION_TEXT, AT(folder), "DIR", "run the ranks in this folder", .also = "wd"},
+    {"env", 'x', TD_OPTION_LIST, AT(exports), "VAR[=VALUE]",
+     "set a variable for the ranks, who have all of ours; may be repeated"},
+    {"role", 0, TD_OPTION_TEXT, AT(role), "NAME", "ROLE_NAME of the ranks (default)", .rare = true},
+    {"virtual-local-rank", 0, TD_OPTION_FLAG, AT(virtual_local_rank), NULL,
+     "each rank sees one GPU only and is local rank 0", .rare = true},
+    {"oversubscribe", 0, TD_OPTION_FLAG, AT(oversubscribe), NULL, "accepted: more ranks than cores are fine",
+     .rare = true},
+
+    {"standalone", 0, TD_OPTION_FLAG, AT(rendezvous.standalone), NULL,
+     "a free port and a random id, whatever is said below", .rare = true, .group = "Where the ranks meet"},
+    {"master-addr", 0, TD_OPTION_TEXT, AT(rendezvous.master_addr), "HOST", "MASTER_ADDR (127.0.0.1)", .rare = true},
+    {"master-port", 0, TD_OPTION_INT, AT(rendezvous.master_port), "PORT", "MASTER_PORT (0: any that is free)",
+     .max = 65535, .rare = true},
+    {"local-addr", 0, TD_OPTION_TEXT, AT(rendezvous.local_addr), "HOST",
+     "MASTER_ADDR where --master-addr does not count", .rare = true},
+    {"rdzv-backend", 0, TD_OPTION_PARSED, AT(rendezvous.backend), "NAME",
+     "static: --master-addr counts; c10d: it does not (static)", .parse = launcher_parse_backend, .rare = true},
+    {"rdzv-endpoint", 0, TD_OPTION_PARSED, AT(rendezvous.endpoint), "HOST:PORT",
+     "MASTER_ADDR and MASTER_PORT; with c10d only the port", .parse = launcher_parse_endpoint, .rare = true},
+    {"rdzv-id", 0, TD_OPTION_TEXT, AT(rendezvous.id), "ID", "TORCHELASTIC_RUN_ID (a random one)", .rare = true},
+    {"rdzv-conf", 0, TD_OPTION_PARSED, 0, "KEY=VALUE,...", "accepted: there is nothing to wait for on one machine",
+     .parse = launcher_parse_conf, .rare = true},
+    {"nnodes", 0, TD_OPTION_PARSED, 0, "1", "machines: this one", .parse = launcher_parse_nodes, .rare = true},
+    {"node-rank", 0, TD_OPTION_PARSED, 0, "0", "which of the machines this is", .parse = launcher_parse_node_rank,
+     .rare = true},
 
     {"prefix", 0, TD_OPTION_FLAG, AT(logs.prefix), NULL, "put \"[rank R] \" in front of each line",
      .also = "tag-output", .group = "Output"},
@@ -50,7 +117,17 @@ static const td_option options_table[] = {
     {"stall-timeout", 0, TD_OPTION_SECONDS, AT(stall_timeout), "TIME",
      "how long ranks wait for one another (10m)", .min = 0, .max = 1e300},
 
-    {"help-all", 0, TD_OPTION_FLAG, AT(help_all), NULL, "every option, the rare ones too", .group = "Help"},
+    {"monitor-interval", 0, TD_OPTION_REAL, AT(monitor_interval), "SECONDS",
+     "accepted: a rank's end is seen at once", .max = 1e9, .rare = true, .group = "Of Python launchers only"},
+    {"start-method", 0, TD_OPTION_CHOICE, AT(start_method), "NAME", "accepted: spawn, fork or forkserver",
+     .choices = "spawn fork forkserver", .rare = true},
+    {"event-log-handler", 0, TD_OPTION_PARSED, 0, "null", "accepted", .parse = parse_event_handler, .rare = true},
+    {"logs-specs", 0, TD_OPTION_PARSED, 0, "default", "accepted", .parse = parse_logs_specs, .rare = true},
+
+    {"print-completion", 0, TD_OPTION_CHOICE, AT(completion), "SHELL",
+     "a script by which bash, zsh or tcsh complete these options", .choices = "bash zsh tcsh", .rare = true,
+     .group = "Help"},
+    {"help-all", 0, TD_OPTION_FLAG, AT(help_all), NULL, "every option, the rare ones too"},
     {NULL},
     // clang-format on
 };
@@ -59,17 +136,29 @@ static const td_command command = {
     .name = "tandem run",
     .summary = "Start N ranks of a program on this machine and look after them.",
     .example = "  tandem run -n 2 -- tandem train --model mnist-cnn --data mnist\n"
-               "  tandem run -n 4 -- python3 train.py",
+               "  tandem run -n 4 train.py",
     .options = options_table,
     .positional = "PROGRAM [ARGS]",
     .stop_at_positional = true,
     .environment = "PET_",
 };
 
-static td_status print_help(void (*help)(const td_command *, FILE *)) {
-    help(&command, stdout);
+static td_status end_of_print(void) {
     if (fflush(stdout) == 0) return TD_PENDING;
-    return td_fail(TD_ERR_SYSTEM, 0, "launcher", "tandem run: the help could not be written");
+    return td_fail_errno(errno, "launcher", "tandem run: cannot write to standard output");
+}
+
+static td_status check(const launcher_options *o, int words) {
+    if (words == 0)
+        return td_fail(TD_ERR_ARG, 0, "launcher",
+                       "tandem run: which program? As in: tandem run -n 2 -- PROGRAM ARGS");
+    if (o->no_python && o->module && !o->run_path)
+        return td_fail(TD_ERR_ARG, 0, "launcher", "tandem run: --no-python and --module exclude each other");
+    for (int i = 0; i < o->exports.count; i++)
+        if (strchr("=", *o->exports.items[i]))
+            return td_fail(TD_ERR_ARG, 0, "launcher", "tandem run: --env: '%s' names no variable",
+                           o->exports.items[i]);
+    return TD_OK;
 }
 
 td_status launcher_options_parse(int argc, char **argv, launcher_options *options) {
@@ -77,16 +166,21 @@ td_status launcher_options_parse(int argc, char **argv, launcher_options *option
                           .shutdown_timeout = 10,
                           .stall_timeout = 600,
                           .restart_backoff = 0.5,
-                          .logs.prefix_template = getenv("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE")};
+                          .logs.prefix_template = getenv("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"),
+                          .role = "default",
+                          .rendezvous.backend = "static"};
     int rest = 0;
-    launcher_signals_default(&o.stop_signals);
+    TD_TRY(launcher_signals_parse("SIGTERM,SIGINT,SIGHUP,SIGQUIT", &o.stop_signals));
     td_status status = td_options_parse(&command, argc, argv, &o, &rest);
     TD_TRY(status);
-    if (status == TD_PENDING) return print_help(td_options_help);
-    if (o.help_all) return print_help(td_options_help_all);
-    if (rest == 0)
-        return td_fail(TD_ERR_ARG, 0, "launcher",
-                       "tandem run: which program? As in: tandem run -n 2 -- PROGRAM ARGS");
+    if (status == TD_PENDING)
+        td_options_help(&command, stdout);
+    else if (o.help_all)
+        td_options_help_all(&command, stdout);
+    else if (o.completion)
+        td_options_complete(&command, o.completion, stdout);
+    if (status == TD_PENDING || o.help_all || o.completion) return end_of_print();
+    TD_TRY(check(&o, rest));
     argv[1 + rest] = NULL;
     o.program = argv + 1;
     *options = o;

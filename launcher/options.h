@@ -6,13 +6,25 @@
 #define TANDEM_LAUNCHER_OPTIONS_H
 
 #include "base/options.h"
+#include "launcher/rendezvous.h"
 #include "launcher/routes.h"
 
 #include <signal.h>
 
+typedef struct launcher_signal_list {
+    sigset_t set;
+    const char *text; /* as it was given: "SIGTERM,SIGINT" */
+} launcher_signal_list;
+
 typedef struct launcher_options {
-    /* Which ranks. */
+    /* Which ranks, and what each runs. */
     int64_t ranks;
+    bool module, no_python, run_path; /* how the program's first word is to be understood */
+    const char *folder;               /* --wdir, or NULL */
+    td_option_list exports;           /* -x: NAME or NAME=VALUE */
+    const char *role;
+    bool virtual_local_rank;
+    launcher_rendezvous rendezvous;
 
     /* What they write and read. */
     launcher_log_options logs;
@@ -21,16 +33,23 @@ typedef struct launcher_options {
     const char *report;                     /* file, or NULL */
     double shutdown_timeout, stall_timeout; /* seconds */
     int64_t max_restarts;
-    sigset_t stop_signals;                      /* --signals-to-handle */
+    launcher_signal_list stop_signals;          /* --signals-to-handle */
     int preempt_signal;                         /* 0: none */
     double restart_min_uptime, restart_backoff; /* seconds */
 
+    char **program; /* the words behind the options, ends with NULL */
+
+    /* What is no part of a job. */
     bool help_all;
-    char **program; /* argv of the ranks, ends with NULL */
+    const char *completion; /* a shell, or NULL */
+    /* Accepted, because they mean something to torchrun and mpirun; without effect here. */
+    double monitor_interval;
+    const char *start_method;
+    bool oversubscribe;
 } launcher_options;
 
 /* The options from the command line, over those of the environment (PET_*), over the defaults. TD_PENDING:
- * help was asked for and has been printed. Reorders argv, into which *options then points. */
+ * help or a completion was asked for and has been printed. Reorders argv, into which *options then points. */
 td_status launcher_options_parse(int argc, char **argv, launcher_options *options);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "base/status.h"
 
-/* *socket is *yours* to keep open for the life of the job; close-on-exec. */
-td_status launcher_port_reserve(int *port, int *socket);
+/* `wanted` or, when that is 0, any. *socket is *yours* to keep open for the life of the job; close-on-exec. */
+td_status launcher_port_reserve(int wanted, int *port, int *socket);
 
 #endif

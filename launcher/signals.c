@@ -53,13 +53,8 @@ td_status launcher_signals_parse(const char *text, void *member) {
         sigaddset(&set, sig);
         at += n + (at[n] == ',');
     }
-    *(sigset_t *)member = set;
+    *(launcher_signal_list *)member = (launcher_signal_list){set, text};
     return TD_OK;
-}
-
-void launcher_signals_default(sigset_t *stops) {
-    sigemptyset(stops);
-    for (const int *s = (const int[]){SIGTERM, SIGINT, SIGHUP, SIGQUIT, 0}; *s; s++) sigaddset(stops, *s);
 }
 
 td_status launcher_signals_watch(launcher_signals *signals, uv_loop_t *loop, const sigset_t *heard,

@@ -2,17 +2,15 @@
 #ifndef TANDEM_LAUNCHER_SIGNALS_H
 #define TANDEM_LAUNCHER_SIGNALS_H
 
+#include "launcher/options.h"
 #include "launcher/spawn.h"
 
 #include <uv.h>
 
 /* Of an option: a signal by name ("SIGUSR1", "usr1") or number, into an int; and a list of them with commas, into
- * a sigset_t. Only those that can be caught and do not belong to the launcher's own work. */
+ * a launcher_signal_list. Only those that can be caught and do not belong to the launcher's own work. */
 td_status launcher_signal_parse(const char *text, void *member);
 td_status launcher_signals_parse(const char *text, void *member);
-
-/* Those that stop a job unless told otherwise: torchrun's. */
-void launcher_signals_default(sigset_t *stops);
 
 /* The handles by which a loop hears of signals; in its owner's memory. */
 enum { LAUNCHER_SIGNALS_MOST = 64 };

@@ -11,67 +11,12 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
-
-td_status launcher_own_path(char *path, size_t bytes) {
-    ssize_t n = readlink("/proc/self/exe", path, bytes - 1);
-    if (n < 0) return td_fail_errno(errno, "launcher", "cannot find my own program through /proc/self/exe");
-    path[n] = 0;
-    return TD_OK;
-}
-
-/* 0 when `path` is a file that we may execute, else the errno that exec would give. */
-static int try_executable(const char *path) {
-    struct stat st;
-    if (stat(path, &st) != 0) return errno;
-    if (S_ISDIR(st.st_mode)) return EISDIR;
-    return access(path, X_OK) == 0 ? 0 : errno;
-}
-
-/* Look along PATH; 0 and the path, or the most telling errno: EACCES when one was there but not executable.
- */
-static int search_path(const char *name, char *path, size_t bytes) {
-    const char *folders = getenv("PATH");
-    int worst = ENOENT;
-    for (const char *at = folders ? folders : "/usr/local/bin:/usr/bin:/bin"; at;) {
-        size_t n = strcspn(at, ":");
-        int wrote =
-            n ? snprintf(path, bytes, "%.*s/%s", (int)n, at, name) : snprintf(path, bytes, "./%s", name);
-        if (wrote > 0 && (size_t)wrote < bytes) {
-            int error = try_executable(path);
-            if (error == 0) return 0;
-            if (error == EACCES) worst = EACCES;
-        }
-        at = at[n] == ':' ? at + n + 1 : NULL;
-    }
-    return worst;
-}
-
-td_status launcher_find_program(const char *name, char *path, size_t bytes, int *exit_code) {
-    int error;
-    if (strchr(name, '/')) {
-        error = try_executable(name);
-        if ((size_t)snprintf(path, bytes, "%s", name) >= bytes) error = ENAMETOOLONG;
-    } else {
-        error = *name ? search_path(name, path, bytes) : ENOENT;
-        if (error && strcmp(name, "tandem") == 0) return launcher_own_path(path, bytes);
-    }
-    if (error == 0) return TD_OK;
-    if (error == ENOENT || error == ENOTDIR) {
-        *exit_code = EXIT_NOT_FOUND;
-        if (strchr(name, '/')) return td_fail_errno(error, "launcher", "%s", name);
-        return td_fail(TD_ERR_SYSTEM, error, "launcher", "%s is in no folder of PATH", name);
-    }
-    *exit_code = EXIT_NOT_EXECUTABLE;
-    return td_fail_errno(error, "launcher", "%s cannot be executed", name);
-}
 
 /* --- descriptors --------------------------------------------------------------------------------------- */
 
@@ -149,6 +94,7 @@ static int set_up_child(const launcher_spawn *spawn, pid_t parent, int failures)
         if (fcntl(spawn->kept[i], F_SETFD, 0) != 0) return errno;
     }
     launcher_close_all_but(keep, n);
+    if (spawn->folder && chdir(spawn->folder) != 0) return errno;
     if (setrlimit(RLIMIT_NOFILE, &spawn->inherited->files) != 0) return errno;
     reset_signals(spawn->inherited);
     return 0;
@@ -157,8 +103,10 @@ static int set_up_child(const launcher_spawn *spawn, pid_t parent, int failures)
 static _Noreturn void run_child(const launcher_spawn *spawn, pid_t parent, int rank, int failures) {
     launcher_spawn_failure failure = {rank, LAUNCHER_STAGE_SETUP, set_up_child(spawn, parent, failures)};
     if (failure.error == 0) {
-        execvpe(spawn->path, spawn->argv,
-                spawn->envp); /* not execve: a script without #! goes to the shell */
+        if (spawn->text)
+            execvpe(spawn->path, spawn->argv, spawn->envp); /* what the kernel refuses goes to the shell */
+        else
+            execve(spawn->path, spawn->argv, spawn->envp);
         failure = (launcher_spawn_failure){rank, LAUNCHER_STAGE_EXEC, errno};
     }
     ssize_t wrote = write(failures, &failure, sizeof failure);

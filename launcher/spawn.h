@@ -18,7 +18,9 @@ typedef struct launcher_inherited {
 
 /* One rank, ready to be started. All is *lent* for the call. */
 typedef struct launcher_spawn {
-    const char *path; /* as launcher_find_program gave it */
+    const char *path;
+    bool text;          /* no binary: /bin/sh may read it, if the kernel does not know it */
+    const char *folder; /* to be in; NULL: where the launcher is */
     char **argv;
     char **envp;
     int standard[3];              /* what becomes its descriptors 0, 1 and 2; all above 2, or -1: as ours */
@@ -40,16 +42,6 @@ typedef struct launcher_spawn_failure {
     int stage; /* a launcher_stage */
     int error; /* errno */
 } launcher_spawn_failure;
-
-/*
- * Find `name` as execvp would. Writes the path to execute. On failure *exit_code is 127 (not found) or
- * 126 (found, but not executable), as a shell says it. A bare "tandem" that PATH does not know is this
- * program itself.
- */
-td_status launcher_find_program(const char *name, char *path, size_t bytes, int *exit_code);
-
-/* The path of this very program. */
-td_status launcher_own_path(char *path, size_t bytes);
 
 /*
  * Fork a child that leads a session of its own, dies with the calling process, and execs. The caller has one

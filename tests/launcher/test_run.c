@@ -172,23 +172,6 @@ START_TEST(what_cannot_be_done_is_refused) {
 }
 END_TEST
 
-/* exec itself says so: the file is there and executable, its interpreter is not. */
-START_TEST(a_bad_interpreter_is_told_by_exec) {
-    char folder[64], path[96];
-    snprintf(path, sizeof path, "%s/script", make_folder(folder));
-    FILE *file = fopen(path, "w");
-    fputs("#!/no/such/interpreter\n", file);
-    fclose(file);
-    chmod(path, 0755);
-    RUN(l, "-n", "2", "--", path);
-    ck_code(&l, 127);
-    ck_contains(l.errors, " could not be executed: No such file or directory");
-    launch_free(&l);
-    unlink(path);
-    rmdir(folder);
-}
-END_TEST
-
 START_TEST(a_script_without_interpreter_runs_in_the_shell) {
     char folder[64], path[96];
     snprintf(path, sizeof path, "%s/script", make_folder(folder));
@@ -400,7 +383,6 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, a_stopped_rank_can_still_end_cleanly);
     tcase_add_test(tcase, who_ignores_sigterm_is_killed_after_the_grace);
     tcase_add_loop_test(tcase, what_cannot_be_done_is_refused, 0, (int)(sizeof refusals / sizeof *refusals));
-    tcase_add_test(tcase, a_bad_interpreter_is_told_by_exec);
     tcase_add_test(tcase, a_script_without_interpreter_runs_in_the_shell);
     tcase_add_test(tcase, a_bare_tandem_is_the_launchers_own_program);
     tcase_add_test(tcase, the_report_is_complete_json);
