@@ -338,7 +338,7 @@ static int count_lines(const char *text) {
 START_TEST(the_short_help_fits_a_screen_and_the_long_one_has_all) {
     RUN(brief, "--help");
     ck_code(&brief, 0);
-    ck_assert_int_le(count_lines(brief.output), 48);
+    ck_assert_int_le(count_lines(brief.output), 40);
     ck_assert_ptr_null(strstr(brief.output, "--rdzv-conf"));
     ck_contains(brief.output, "--help-all");
     launch_free(&brief);
