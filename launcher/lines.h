@@ -6,7 +6,7 @@
 #ifndef TANDEM_LAUNCHER_LINES_H
 #define TANDEM_LAUNCHER_LINES_H
 
-#include "launcher/sink.h"
+#include "launcher/buffer.h"
 
 enum { LAUNCHER_LINE_MOST = 16 << 20 };
 

@@ -7,7 +7,7 @@
 #ifndef TANDEM_LAUNCHER_PREFIX_H
 #define TANDEM_LAUNCHER_PREFIX_H
 
-#include "launcher/sink.h"
+#include "launcher/buffer.h"
 
 typedef struct launcher_prefix {
     const char *template; /* *lent*; NULL: no prefix */
