@@ -147,5 +147,6 @@ static int count_allowed(bool cores) {
     return within_limit(count);
 }
 
+double td_cpu_quota(void) { return td_cpu_limit(""); }
 int td_cpu_count(void) { return count_allowed(false); }
 int td_core_count(void) { return count_allowed(true); }

@@ -27,6 +27,8 @@ TD_API td_status td_parallel_set_threads(int threads);
  * groups; and the physical cores that they are. At least 1. */
 TD_API int td_cpu_count(void);
 TD_API int td_core_count(void);
+/* The least CPU limit of the control groups, in CPUs (2.5); 0: there is none. */
+TD_API double td_cpu_quota(void);
 
 TD_END_DECLS
 

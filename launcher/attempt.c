@@ -2,8 +2,8 @@
 #include "launcher/attempt.h"
 
 #include "base/memory.h"
-#include "base/parallel.h"
 #include "dist/job_mark.h"
+#include "launcher/places.h"
 #include "launcher/port.h"
 #include "launcher/uv.h"
 
@@ -42,26 +42,31 @@ static td_status open_descriptors(launcher_attempt *a) {
     return launcher_control_open(a->ranks, a->n, &a->control);
 }
 
-static void gather_facts(launcher_attempt *a) {
-    const launcher_options *options = a->constants->options;
-    int share = td_core_count() / a->n;
-    a->facts.world_size = a->n;
-    a->facts.threads = share > 1 ? share : 1;
-    a->facts.stall_timeout = options->stall_timeout;
-    a->facts.arena_fd = a->arena;
-    a->facts.progress_fd = td_progress_fd(a->progress);
-    a->facts.restart_count = a->number;
-    a->facts.max_restarts = (int)options->max_restarts;
-    a->facts.run_id = a->constants->run_id;
-    a->facts.role = options->role;
-    a->facts.master_addr = launcher_rendezvous_address(&options->rendezvous);
-    a->facts.folder = *a->constants->program.folder ? a->constants->program.folder : NULL;
-    a->facts.virtual_local_rank = options->virtual_local_rank;
-    a->facts.signals = options->stop_signals.text;
+void launcher_attempt_facts(const launcher_constants *constants, int number, launcher_facts *facts) {
+    const launcher_options *options = constants->options;
+    facts->world_size = (int)options->ranks;
+    facts->stall_timeout = options->stall_timeout;
+    facts->restart_count = number;
+    facts->max_restarts = (int)options->max_restarts;
+    facts->run_id = constants->run_id;
+    facts->role = options->role;
+    facts->master_addr = launcher_rendezvous_address(&options->rendezvous);
+    facts->folder = *constants->program.folder ? constants->program.folder : NULL;
+    facts->virtual_local_rank = options->virtual_local_rank;
+    facts->signals = options->stop_signals.text;
+}
+
+launcher_rank_facts launcher_attempt_rank_facts(const launcher_options *options, int rank) {
+    const launcher_gpus *gpus = options->places->gpus;
+    return (launcher_rank_facts){.rank = rank,
+                                 .threads = launcher_places_threads(options->places, rank),
+                                 .gpu = gpus && rank < gpus->count ? gpus->gpu[rank].uuid : NULL,
+                                 .control_fd = -1};
 }
 
 static td_status prepare_ranks(launcher_attempt *a) {
     extern char **environ;
+    const launcher_plan *plan = a->constants->options->places->plan;
     const launcher_program *program = &a->constants->program;
     for (int i = 0; i < a->n; i++) {
         launcher_spawn *s = &a->spawns[i];
@@ -71,13 +76,17 @@ static td_status prepare_ranks(launcher_attempt *a) {
                               .folder = *program->folder ? program->folder : NULL,
                               .inherited = &a->constants->inherited};
         TD_TRY(launcher_program_arguments(program, i, &s->argv));
-        launcher_rank_facts own = {.rank = i, .control_fd = control};
+        launcher_rank_facts own = launcher_attempt_rank_facts(a->constants->options, i);
+        own.control_fd = control;
         TD_TRY(launcher_environment_make(&a->facts, &own, environ, &s->envp));
         launcher_output_give(a->output, i, a->null, s);
         s->kept[0] = a->arena;
         s->kept[1] = control;
         s->kept[2] = a->facts.progress_fd; /* or -1, the end */
         s->kept[3] = -1;
+        if (!plan) continue;
+        s->mask = plan->seats[i].mask;
+        s->mask_bytes = plan->mask_bytes;
     }
     return TD_OK;
 }
@@ -92,7 +101,9 @@ td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *
                             .socket = -1};
     TD_TRY(make_ranks(a));
     TD_TRY(open_descriptors(a));
-    gather_facts(a);
+    a->facts.arena_fd = a->arena;
+    a->facts.progress_fd = td_progress_fd(a->progress);
+    launcher_attempt_facts(constants, number, &a->facts);
     TD_TRY(prepare_ranks(a));
     return launcher_guardian_start(a->spawns, a->n, &a->guardian, &a->socket);
 }

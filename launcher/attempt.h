@@ -55,6 +55,11 @@ struct launcher_attempt {
     launcher_attempt_events events;
 };
 
+/* What ranks are told of attempt `number` that does not have to be made first: all but port and descriptors;
+ * and what only rank `rank` is told. */
+void launcher_attempt_facts(const launcher_constants *constants, int number, launcher_facts *facts);
+launcher_rank_facts launcher_attempt_rank_facts(const launcher_options *options, int rank);
+
 /* Make everything and have the guardian start the ranks. Failed or not, the attempt is to be closed. */
 td_status launcher_attempt_start(launcher_attempt *attempt, const launcher_constants *constants, int number);
 

@@ -48,7 +48,7 @@ static const char *local_rank_of(asker *a) {
 }
 static const char *world_of(asker *a) { return put_number(a, a->facts->world_size); }
 static const char *port_of(asker *a) { return put_number(a, a->facts->port); }
-static const char *threads_of(asker *a) { return put_number(a, a->facts->threads); }
+static const char *threads_of(asker *a) { return put_number(a, a->rank->threads); }
 static const char *arena_of(asker *a) { return put_number(a, a->facts->arena_fd); }
 static const char *progress_of(asker *a) { return put_number(a, a->facts->progress_fd); }
 static const char *control_of(asker *a) { return put_number(a, a->rank->control_fd); }
@@ -97,7 +97,7 @@ static const char *device_of(asker *a) {
     if (!a->facts->virtual_local_rank) return NULL;
     const char *list = outer_devices(a, false), *device;
     size_t n = 0;
-    if (!list) return rank_of(a);
+    if (!list) return a->rank->gpu ? a->rank->gpu : rank_of(a);
     device = find_device(list, a->rank->rank, &n);
     snprintf(a->text, sizeof a->text, "%.*s", (int)n, device ? device : "");
     return a->text;

@@ -9,7 +9,6 @@
 typedef struct launcher_facts {
     int world_size;
     int port;             /* MASTER_PORT */
-    int threads;          /* a rank's share of the cores: OMP_NUM_THREADS, where the user gave none */
     double stall_timeout; /* seconds; may be infinite */
     int arena_fd, progress_fd;
     int restart_count, max_restarts;
@@ -21,8 +20,10 @@ typedef struct launcher_facts {
 /* What is one rank's own. */
 typedef struct launcher_rank_facts {
     int rank;
+    int threads;            /* its share of the cores: OMP_NUM_THREADS, where the user gave none */
     int control_fd;         /* its end of the control channel */
     const char *error_file; /* NULL: none could be made */
+    const char *gpu;        /* for virtual_local_rank where no list is set: its UUID; NULL: the rank's number */
 } launcher_rank_facts;
 
 /* The environment of a rank: ends with NULL, *yours*, one block for td_free; its strings point into `outer`,

@@ -208,23 +208,3 @@ td_status launcher_gpus_find(const char *visible, launcher_gpus **gpus) {
         *gpus = kept;
     return status;
 }
-
-td_status launcher_gpus_pick(const char *visible, int local_rank, char *text, size_t size) {
-    char entry[96], picked[96] = "";
-    int count = 0;
-    if (!visible) {
-        snprintf(text, size, "%d", local_rank);
-        return TD_OK;
-    }
-    for (const char *list = visible; next_entry(&list, entry, sizeof entry); count++)
-        if (count == local_rank) memcpy(picked, entry, sizeof entry);
-    if (local_rank >= count)
-        return td_fail(TD_ERR_ARG, 0, "launcher", "local rank %d has no GPU: CUDA_VISIBLE_DEVICES=%s",
-                       local_rank, visible);
-    int same = 0; /* an empty list is an empty entry, which means no GPU, as torchrun has it */
-    for (const char *list = visible; next_entry(&list, entry, sizeof entry);)
-        same += strcmp(entry, picked) == 0;
-    if (same > 1 && *picked) return refuse_twice(visible, picked, picked);
-    snprintf(text, size, "%s", picked);
-    return TD_OK;
-}

@@ -27,8 +27,4 @@ typedef struct launcher_gpus {
  */
 td_status launcher_gpus_find(const char *visible, launcher_gpus **gpus);
 
-/* What torchrun's --virtual-local-rank puts into CUDA_VISIBLE_DEVICES: entry `local_rank` of `visible`, or just
- * the number where that is NULL. TD_ERR_ARG when the list is shorter or names this entry twice. */
-td_status launcher_gpus_pick(const char *visible, int local_rank, char *text, size_t size);
-
 #endif

@@ -1,31 +1,12 @@
 /* The option table of `tandem run`: torchrun's names and meanings first, then mpirun's, then ours. */
 #include "launcher/options.h"
 
-#include "base/number.h"
-#include "base/parallel.h"
+#include "launcher/places.h"
 #include "launcher/signals.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { RANKS_MOST = 4096 };
-
-/* N, or as many as there are CPUs. */
-static td_status parse_ranks(const char *text, void *ranks) {
-    int64_t n;
-    if (strcmp(text, "cpu") == 0 || strcmp(text, "auto") == 0) {
-        n = td_cpu_count();
-    } else {
-        td_status status = td_parse_i64(text, &n);
-        if (status < 0)
-            return td_fail(status, 0, "launcher", "'%s' is not a whole number, auto or cpu", text);
-    }
-    if (n < 1 || n > RANKS_MOST)
-        return td_fail(TD_ERR_ARG, 0, "launcher", "%lld is not between 1 and %d", (long long)n, RANKS_MOST);
-    *(int64_t *)ranks = n;
-    return TD_OK;
-}
 
 /* Classes that only a Python launcher could load: torchrun's own defaults may be named. */
 static td_status refuse_class(const char *text, const char *known) {
@@ -47,8 +28,9 @@ static td_status parse_logs_specs(const char *text, void *unused) {
 
 static const td_option options_table[] = {
     // clang-format off
-    {"nproc-per-node", 'n', TD_OPTION_PARSED, AT(ranks), "N", "ranks to start; auto or cpu: one per CPU (1)",
-     .parse = parse_ranks, .also = "np n", .group = "Ranks"},
+    {"nproc-per-node", 'n', TD_OPTION_PARSED, AT(count), "N",
+     "ranks to start: a number, gpu, cpu or auto (a batch job's tasks, else 1)",
+     .parse = launcher_count_parse, .also = "np n", .group = "Ranks"},
     {"module", 'm', TD_OPTION_FLAG, AT(module), NULL, "PROGRAM is a Python module, as for python -m"},
     {"no-python", 0, TD_OPTION_FLAG, AT(no_python), NULL, "execute PROGRAM itself, even if it ends in .py",
      .rare = true},
@@ -62,6 +44,18 @@ static const td_option options_table[] = {
      "each rank sees one GPU only and is local rank 0", .rare = true},
     {"oversubscribe", 0, TD_OPTION_FLAG, AT(oversubscribe), NULL, "accepted: more ranks than cores are fine",
      .rare = true},
+    {"bind-to", 0, TD_OPTION_CHOICE, AT(bind_to), "WHAT",
+     "give each rank cores of its own, or nodes: auto none core numa package (auto)",
+     .choices = "auto none core numa package socket"},
+    {"map-by", 0, TD_OPTION_CHOICE, AT(map_by), "WHAT",
+     "order in which bound ranks take places: slot core numa package (slot)",
+     .choices = "slot core numa package socket", .rare = true},
+    {"numa-binding", 0, TD_OPTION_CHOICE, AT(numa_binding), "WHERE",
+     "torchrun's: near the rank's GPU: node socket exclusive core-complex",
+     .choices = "node socket exclusive core-complex", .rare = true},
+    {"dry-run", 0, TD_OPTION_FLAG, AT(dry_run), NULL,
+     "show ranks, cores, GPUs and environment, and start nothing"},
+    {"json", 0, TD_OPTION_FLAG, AT(json), NULL, "with --dry-run: one JSON object a line", .rare = true},
 
     {"standalone", 0, TD_OPTION_FLAG, AT(rendezvous.standalone), NULL,
      "a free port and a random id, whatever is said below", .rare = true, .group = "Where the ranks meet"},
@@ -110,7 +104,7 @@ static const td_option options_table[] = {
     {"signals-to-handle", 0, TD_OPTION_PARSED, AT(stop_signals), "LIST",
      "signals that stop the job (SIGTERM,SIGINT,SIGHUP,SIGQUIT)", .parse = launcher_signals_parse, .rare = true},
     {"preempt-signal", 0, TD_OPTION_PARSED, AT(preempt_signal), "SIG",
-     "pass SIG on, then wait for all ranks to leave by themselves", .parse = launcher_signal_parse},
+     "pass SIG on, then wait for all ranks to leave by themselves", .parse = launcher_signal_parse, .rare = true},
     {"report", 0, TD_OPTION_TEXT, AT(report), "FILE", "write how the job ended to FILE, as JSON"},
     {"shutdown-timeout", 0, TD_OPTION_SECONDS, AT(shutdown_timeout), "TIME",
      "from asking ranks to stop to killing them (10s)", .min = 0, .max = 1e12},
@@ -154,6 +148,9 @@ static td_status check(const launcher_options *o, int words) {
                        "tandem run: which program? As in: tandem run -n 2 -- PROGRAM ARGS");
     if (o->no_python && o->module && !o->run_path)
         return td_fail(TD_ERR_ARG, 0, "launcher", "tandem run: --no-python and --module exclude each other");
+    if (o->json && !o->dry_run)
+        return td_fail(TD_ERR_ARG, 0, "launcher",
+                       "tandem run: --json goes with --dry-run; --report FILE has the end of a job as JSON");
     for (int i = 0; i < o->exports.count; i++)
         if (strchr("=", *o->exports.items[i]))
             return td_fail(TD_ERR_ARG, 0, "launcher", "tandem run: --env: '%s' names no variable",
@@ -162,8 +159,7 @@ static td_status check(const launcher_options *o, int words) {
 }
 
 td_status launcher_options_parse(int argc, char **argv, launcher_options *options) {
-    launcher_options o = {.ranks = 1,
-                          .shutdown_timeout = 10,
+    launcher_options o = {.shutdown_timeout = 10,
                           .stall_timeout = 600,
                           .restart_backoff = 0.5,
                           .logs.prefix_template = getenv("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"),

@@ -11,6 +11,22 @@
 
 #include <signal.h>
 
+enum { LAUNCHER_RANKS_MOST = 4096 };
+
+/* --nproc-per-node as it was given. */
+typedef enum launcher_count_kind {
+    LAUNCHER_COUNT_NONE, /* not at all: an allocation's slots, else 1 */
+    LAUNCHER_COUNT_NUMBER,
+    LAUNCHER_COUNT_AUTO, /* one per GPU, else per CPU */
+    LAUNCHER_COUNT_CPU,
+    LAUNCHER_COUNT_GPU,
+} launcher_count_kind;
+
+typedef struct launcher_count {
+    launcher_count_kind kind;
+    int64_t number;
+} launcher_count;
+
 typedef struct launcher_signal_list {
     sigset_t set;
     const char *text; /* as it was given: "SIGTERM,SIGINT" */
@@ -18,13 +34,19 @@ typedef struct launcher_signal_list {
 
 typedef struct launcher_options {
     /* Which ranks, and what each runs. */
-    int64_t ranks;
+    launcher_count count;
+    int64_t ranks; /* what comes of it; see places.h */
     bool module, no_python, run_path; /* how the program's first word is to be understood */
     const char *folder;               /* --wdir, or NULL */
     td_option_list exports;           /* -x: NAME or NAME=VALUE */
     const char *role;
     bool virtual_local_rank;
     launcher_rendezvous rendezvous;
+
+    /* Where. */
+    const char *bind_to, *map_by, *numa_binding; /* NULL: not given */
+    bool dry_run, json;
+    const struct launcher_places *places; /* found between the options and the job; see places.h */
 
     /* What they write and read. */
     launcher_log_options logs;

@@ -149,16 +149,21 @@ static int find_neighbours(const planner *p, int n, int rank, int *before) {
     return all;
 }
 
+static td_status refuse_crowd(int cores, int ranks, const char *where) {
+    return td_fail(
+        TD_ERR_ARG, 0, "launcher",
+        "there are %d cores for %d ranks%s, so they cannot be bound to cores of their own; try --bind-to "
+        "none or numa",
+        cores, ranks, where);
+}
+
 static td_status give_shares(planner *p, bool crowd) {
+    if (p->n > p->cores && !crowd) return refuse_crowd(p->cores, p->n, "");
     of_core *key = choose_domains(p);
     for (int r = 0; r < p->n; r++) {
         int before, parts = find_neighbours(p, p->n, r, &before), m = list_cores(p, key, p->domain[r]);
         if (parts > m && !crowd)
-            return td_fail(
-                TD_ERR_ARG, 0, "launcher",
-                "there are %d cores for %d ranks%s, so they cannot be bound to cores of their own; "
-                "try --bind-to none or numa",
-                m, parts, p->domain[r] == ANY || p->numa_count == 1 ? "" : " on one NUMA node");
+            return refuse_crowd(m, parts, key == numa_of ? " on one NUMA node" : " on one package");
         give_part(p, r, before, parts, m);
     }
     return TD_OK;

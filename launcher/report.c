@@ -41,7 +41,10 @@ static phrase describe_end(const launcher_rank *rank) {
     int status = rank->wait_status;
     if (rank->life == LAUNCHER_UNSTARTED)
         snprintf(p.text, sizeof p.text, "could not be %s: %s",
-                 rank->stage == LAUNCHER_STAGE_EXEC ? "executed" : "started", strerror(rank->error));
+                 rank->stage == LAUNCHER_STAGE_EXEC   ? "executed"
+                 : rank->stage == LAUNCHER_STAGE_BIND ? "bound to its CPUs"
+                                                      : "started",
+                 strerror(rank->error));
     else if (rank->life != LAUNCHER_ENDED)
         snprintf(p.text, sizeof p.text, "did not end");
     else if (WIFSIGNALED(status))

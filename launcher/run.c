@@ -1,6 +1,9 @@
 /* `tandem run`: from the command line to the job. */
 #include "launcher/run.h"
 
+#include "launcher/dry_run.h"
+#include "launcher/places.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,5 +28,14 @@ int launcher_run_main(int argc, char **argv) {
         return LAUNCHER_EXIT_OWN;
     }
     export_variables(&options.exports);
-    return launcher_run_job(&options);
+    launcher_places places;
+    if (launcher_places_find(&options, &places) < 0) {
+        fprintf(stderr, "tandem: %s\n", td_error_last()->text);
+        return LAUNCHER_EXIT_OWN;
+    }
+    options.places = &places;
+    options.ranks = places.ranks;
+    int exit_code = options.dry_run ? launcher_dry_run(&options) : launcher_run_job(&options);
+    launcher_places_close(&places);
+    return exit_code;
 }

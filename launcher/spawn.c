@@ -102,6 +102,8 @@ static int set_up_child(const launcher_spawn *spawn, pid_t parent, int failures)
 
 static _Noreturn void run_child(const launcher_spawn *spawn, pid_t parent, int rank, int failures) {
     launcher_spawn_failure failure = {rank, LAUNCHER_STAGE_SETUP, set_up_child(spawn, parent, failures)};
+    if (failure.error == 0 && spawn->mask && sched_setaffinity(0, spawn->mask_bytes, spawn->mask) != 0)
+        failure = (launcher_spawn_failure){rank, LAUNCHER_STAGE_BIND, errno};
     if (failure.error == 0) {
         if (spawn->text)
             execvpe(spawn->path, spawn->argv, spawn->envp); /* what the kernel refuses goes to the shell */

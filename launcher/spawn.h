@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -26,6 +27,8 @@ typedef struct launcher_spawn {
     int standard[3];              /* what becomes its descriptors 0, 1 and 2; all above 2, or -1: as ours */
     int kept[LAUNCHER_KEPT_MOST]; /* other descriptors it inherits under their numbers; ends with -1 */
     int terminal; /* the slave end of a terminal that becomes its controlling one, above 2; 0: none */
+    const cpu_set_t *mask; /* the CPUs that it may run on; NULL: as ours */
+    size_t mask_bytes;
     const launcher_inherited *inherited;
 } launcher_spawn;
 
@@ -33,6 +36,7 @@ typedef struct launcher_spawn {
 typedef enum launcher_stage {
     LAUNCHER_STAGE_FORK,
     LAUNCHER_STAGE_SETUP,
+    LAUNCHER_STAGE_BIND,
     LAUNCHER_STAGE_EXEC,
 } launcher_stage;
 

@@ -7,7 +7,6 @@
 
 static const launcher_facts facts = {.world_size = 4,
                                      .port = 31234,
-                                     .threads = 3,
                                      .stall_timeout = 600,
                                      .arena_fd = 7,
                                      .progress_fd = 8,
@@ -18,7 +17,7 @@ static const launcher_facts facts = {.world_size = 4,
                                      .master_addr = "10.0.0.1",
                                      .signals = "SIGTERM,SIGUSR1"};
 
-#define RANK(number) (&(launcher_rank_facts){(number), 9, "/tmp/error.json"})
+#define RANK(number) (&(launcher_rank_facts){(number), 3, 9, "/tmp/error.json"})
 
 static const char *value_of(char *const *environment, const char *name) {
     const char *found = NULL;

@@ -96,23 +96,6 @@ START_TEST(without_memory_it_is_a_status) {
 }
 END_TEST
 
-START_TEST(a_rank_of_its_own_gpu_gets_torchruns_entry) {
-    char text[96];
-    ck_ok(launcher_gpus_pick(NULL, 3, text, sizeof text));
-    ck_assert_str_eq(text, "3");
-    ck_ok(launcher_gpus_pick("4, GPU-x ,6", 1, text, sizeof text));
-    ck_assert_str_eq(text, "GPU-x");
-    ck_ok(launcher_gpus_pick("4", 0, text, sizeof text));
-    ck_assert_str_eq(text, "4");
-    ck_fails(launcher_gpus_pick("4,5", 2, text, sizeof text), TD_ERR_ARG,
-             "local rank 2 has no GPU: CUDA_VISIBLE_DEVICES=4,5");
-    ck_ok(launcher_gpus_pick("", 0, text, sizeof text));
-    ck_assert_str_eq(text, "");
-    ck_fails(launcher_gpus_pick("", 1, text, sizeof text), TD_ERR_ARG, "local rank 1 has no GPU");
-    ck_fails(launcher_gpus_pick("4,5,4", 2, text, sizeof text), TD_ERR_ARG, "twice");
-}
-END_TEST
-
 Suite *make_suite(void) {
     Suite *suite = suite_create("gpus");
     TCase *tcase = tcase_create("gpus");
@@ -120,7 +103,6 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, each_has_its_node_its_name_and_the_users_word_for_it);
     tcase_add_test(tcase, a_driver_that_does_not_answer_is_a_reason);
     tcase_add_test(tcase, without_memory_it_is_a_status);
-    tcase_add_test(tcase, a_rank_of_its_own_gpu_gets_torchruns_entry);
     suite_add_tcase(suite, tcase);
     return suite;
 }
