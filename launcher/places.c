@@ -26,7 +26,7 @@ td_status launcher_count_parse(const char *text, void *member) {
         *count = (launcher_count){LAUNCHER_COUNT_NUMBER, number};
         return TD_OK;
     }
-    return td_fail(TD_ERR_ARG, 0, "launcher", "%s is neither a number nor one of gpu, cpu, auto", text);
+    return td_fail(TD_ERR_ARG, 0, "launcher", "'%s' is not a whole number, auto, cpu or gpu", text);
 }
 
 static const char *lookup_variable(const char *name, void *cookie) {

@@ -285,7 +285,7 @@ static const struct refusal {
 } refusals[] = {
     {{"-n", "0", "true"}, NULL, "--nproc-per-node: 0 is not between 1 and 4096"},
     {{"-n", "5000", "true"}, NULL, "--nproc-per-node: 5000 is not between"},
-    {{"-n", "all", "true"}, NULL, "'all' is not a whole number, auto or cpu"},
+    {{"-n", "all", "true"}, NULL, "'all' is not a whole number, auto, cpu or gpu"},
     {{"true"}, "PET_NPROC_PER_NODE=all", "PET_NPROC_PER_NODE: 'all'"},
     {{"true"}, "PET_STANDALONE=yes", "PET_STANDALONE: 'yes' is neither 0 nor 1"},
     {{"--nnodes", "2", "true"}, NULL, "--nnodes: '2' machines, but tandem run starts ranks on this one only"},

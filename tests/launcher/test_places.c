@@ -126,7 +126,7 @@ static const struct {
      {"-n", "2", "--virtual-local-rank"},
      "2 ranks need a GPU each, but there are 1"},
     {{NVML, "TD_TEST_GPUS=GPU-a@0"}, {"-n", "2", "--numa-binding", "node"}, "rank 1 has no GPU of its own"},
-    {{NULL}, {"-n", "xpu"}, "xpu is neither a number"},
+    {{NULL}, {"-n", "xpu"}, "'xpu' is not a whole number"},
     {{NULL}, {"-n", "0"}, "0 is not between 1 and 4096"},
     {{NULL}, {"-n", "5000"}, "5000 is not between"},
     {{NULL}, {"-n", "-1"}, "-1 is not between"},
