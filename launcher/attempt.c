@@ -3,12 +3,14 @@
 
 #include "base/memory.h"
 #include "dist/job_mark.h"
+#include "launcher/errors.h"
 #include "launcher/places.h"
 #include "launcher/port.h"
 #include "launcher/uv.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -64,6 +66,17 @@ launcher_rank_facts launcher_attempt_rank_facts(const launcher_options *options,
                                  .control_fd = -1};
 }
 
+/* Where a rank may say what ended it; NULL: nowhere. */
+static const char *error_path(const launcher_attempt *a, int rank, char path[PATH_MAX]) {
+    const launcher_logs *logs = a->constants->logs;
+    if (!launcher_logs_folder(logs) && !*a->error_folder) return NULL;
+    if (launcher_logs_folder(logs))
+        launcher_logs_path(logs, a->number, rank, "error.json", path, PATH_MAX);
+    else
+        snprintf(path, PATH_MAX, "%.*s/%d.json", PATH_MAX - 32, a->error_folder, rank);
+    return path;
+}
+
 static td_status prepare_ranks(launcher_attempt *a) {
     extern char **environ;
     const launcher_plan *plan = a->constants->options->places->plan;
@@ -76,8 +89,10 @@ static td_status prepare_ranks(launcher_attempt *a) {
                               .folder = *program->folder ? program->folder : NULL,
                               .inherited = &a->constants->inherited};
         TD_TRY(launcher_program_arguments(program, i, &s->argv));
+        char path[PATH_MAX];
         launcher_rank_facts own = launcher_attempt_rank_facts(a->constants->options, i);
         own.control_fd = control;
+        own.error_file = error_path(a, i, path);
         TD_TRY(launcher_environment_make(&a->facts, &own, environ, &s->envp));
         launcher_output_give(a->output, i, a->null, s);
         s->kept[0] = a->arena;
@@ -104,8 +119,9 @@ td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *
     a->facts.arena_fd = a->arena;
     a->facts.progress_fd = td_progress_fd(a->progress);
     launcher_attempt_facts(constants, number, &a->facts);
+    if (!launcher_logs_folder(constants->logs)) launcher_errors_make_folder(a->error_folder);
     TD_TRY(prepare_ranks(a));
-    return launcher_guardian_start(a->spawns, a->n, &a->guardian, &a->socket);
+    return launcher_guardian_start(a->spawns, a->n, a->error_folder, &a->guardian, &a->socket);
 }
 
 /* --- watching ------------------------------------------------------------------------------------------- */
@@ -141,6 +157,15 @@ int launcher_attempt_next_event(const launcher_attempt *a, guardian_event *event
 
 /* --- the end -------------------------------------------------------------------------------------------- */
 
+void launcher_attempt_read_errors(launcher_attempt *a) {
+    for (int i = 0; i < a->n; i++) {
+        launcher_rank *rank = &a->ranks[i];
+        char path[PATH_MAX];
+        if (rank->life == LAUNCHER_ENDED && rank->wait_status != 0 && error_path(a, i, path))
+            launcher_errors_read(path, &rank->exception, &rank->traceback);
+    }
+}
+
 void launcher_attempt_finish(launcher_attempt *a) {
     uv_poll_stop(&a->guardian_watch);
     if (a->socket >= 0) close(a->socket); /* the guardian's leave */
@@ -162,8 +187,11 @@ void launcher_attempt_close(launcher_attempt *a) {
     td_progress_close(&a->progress);
     if (a->socket >= 0) close(a->socket); /* ends the guardian, and with it whatever runs */
     if (a->guardian > 0) waitpid(a->guardian, NULL, 0);
+    launcher_errors_remove_folder(a->error_folder); /* if the guardian was killed before it did */
     for (int i = 0; i < a->n && a->ranks && a->spawns; i++) {
         launcher_tail_free(&a->ranks[i].errors);
+        free(a->ranks[i].exception);
+        free(a->ranks[i].traceback);
         td_free(a->spawns[i].argv);
         td_free(a->spawns[i].envp);
     }

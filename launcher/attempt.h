@@ -46,6 +46,7 @@ struct launcher_attempt {
 
     /* What ranks are given. */
     launcher_facts facts;
+    char error_folder[PATH_MAX]; /* of the ranks' error files, where there is no log tree; "": none */
     launcher_spawn *spawns;
     launcher_tail **tails;
     int null, arena, port; /* descriptors; -1 */
@@ -71,6 +72,9 @@ void launcher_attempt_order(const launcher_attempt *attempt, guardian_order orde
 
 /* The guardian's next event. 1: *event is filled; 0: nothing more now; -1: the guardian is gone. */
 int launcher_attempt_next_event(const launcher_attempt *attempt, guardian_event *event);
+
+/* All ranks are gone: read what those that failed have written about themselves. Before the guardian goes. */
+void launcher_attempt_read_errors(launcher_attempt *attempt);
 
 /* Nothing of the attempt lives any more: let the guardian go, and forward what the pipes still hold. */
 void launcher_attempt_finish(launcher_attempt *attempt);

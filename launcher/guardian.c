@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "launcher/errors.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -27,6 +28,7 @@
 
 typedef struct guardian {
     const launcher_spawn *ranks;
+    const char *error_folder;
     pid_t *pids; /* of living ranks; 0 before and after */
     int n;
     int alive;
@@ -293,15 +295,18 @@ static _Noreturn void guard(guardian *g) {
         if (fds[0].revents) wanted = take_orders(g);
     }
     launcher_kill_descendants();
+    launcher_errors_remove_folder(g->error_folder);
     _exit(0);
 }
 
-td_status launcher_guardian_start(const launcher_spawn *ranks, int n, pid_t *guardian_pid, int *socket) {
+td_status launcher_guardian_start(const launcher_spawn *ranks, int n, const char *error_folder,
+                                  pid_t *guardian_pid, int *socket) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return td_fail_errno(errno, "launcher", "cannot make the guardian's socket");
     guardian g = {.ranks = ranks,
                   .n = n,
+                  .error_folder = error_folder,
                   .socket = ends[1],
                   .children = -1,
                   .deaths = -1,

@@ -48,9 +48,10 @@ typedef struct guardian_order {
  * Fork the guardian and have it start `n` ranks. The caller has one thread. *socket is the launcher's end
  * (non-blocking, close-on-exec, *yours*): read guardian_event packets, write guardian_order packets; when all
  * has left, close it and the guardian ends. Its end of file while the launcher still has it open means that
- * the guardian is gone.
+ * the guardian is gone. The last thing it does is to remove `error_folder` (see errors.h), whoever else lives.
  */
-td_status launcher_guardian_start(const launcher_spawn *ranks, int n, pid_t *guardian, int *socket);
+td_status launcher_guardian_start(const launcher_spawn *ranks, int n, const char *error_folder,
+                                  pid_t *guardian, int *socket);
 
 /* Kill all children and those they leave to us, until there are none. For a launcher whose guardian is gone;
  * the launcher has made itself a subreaper too. */

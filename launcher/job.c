@@ -119,6 +119,7 @@ static void become_reaped(job *j) {
     if (j->state >= JOB_REAPED) return;
     j->state = JOB_REAPED;
     uv_timer_stop(&j->deadline);
+    launcher_attempt_read_errors(&j->attempt);
     launcher_attempt_finish(&j->attempt);
 }
 

@@ -38,6 +38,7 @@ typedef struct launcher_rank {
     char lost_in[TD_CONTROL_TEXT_MAX + 1]; /* in this call */
     int64_t step;                          /* that it was in, where a program of ours told it; -1 */
     td_phase phase;                        /* likewise */
+    char *exception, *traceback;           /* that it wrote about itself; NULL: nothing */
     launcher_tail errors;                  /* the end of its standard error */
 } launcher_rank;
 

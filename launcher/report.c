@@ -102,6 +102,7 @@ static void print_culprit(FILE *out, const launcher_rank *ranks, int n, int culp
         if (c->step > 0) fprintf(out, ", %s, at step %lld", td_phase_name(c->phase), (long long)c->step);
         fputc('\n', out);
     }
+    if (c->exception) fprintf(out, "  error: %s\n", c->exception);
     if (n > 1) launcher_tail_lines(&c->errors, TAIL_LINES_PRINTED, print_tail_line, out);
 }
 
@@ -206,6 +207,8 @@ static json_t *describe_rank(const launcher_rank *rank, int number) {
     json_object_set_new(o, "phase", rank->step >= 0 ? json_string(td_phase_name(rank->phase)) : json_null());
     json_object_set_new(o, "lost_rank", rank->lost >= 0 ? json_integer(rank->lost) : json_null());
     json_object_set_new(o, "lost_in", rank->lost >= 0 ? json_string(rank->lost_in) : json_null());
+    json_object_set_new(o, "error", rank->exception ? json_string(rank->exception) : json_null());
+    json_object_set_new(o, "traceback", rank->traceback ? json_string(rank->traceback) : json_null());
     json_object_set_new(o, "stderr_tail", lines);
     return o;
 }
@@ -217,7 +220,7 @@ static json_t *describe_victims(const launcher_account *account, bool in_full) {
         if (i == account->verdict.culprit || cause == VICTIM_NONE || account->verdict.exit_code == 0)
             continue;
         json_t *victim = describe_rank(&account->ranks[i], i);
-        if (!in_full) json_object_del(victim, "stderr_tail");
+        if (!in_full) json_object_del(victim, "stderr_tail"), json_object_del(victim, "traceback");
         json_object_set_new(victim, "cause", json_string(cause_names[cause]));
         json_array_append_new(victims, victim);
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <libgen.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -227,6 +228,91 @@ START_TEST(the_report_is_complete_json) {
 }
 END_TEST
 
+/* As Python's @record would: an exception with its traceback, or a text. */
+static const struct error_file {
+    const char *json, *line;
+} error_files[] = {
+    {"{\"message\": {\"message\": \"ValueError: short\", \"extraInfo\": {\"py_callstack\": \"Traceback\\n  "
+     "File "
+     "x\\nValueError: two\\n\", \"timestamp\": \"1\"}}}",
+     "ValueError: two"},
+    {"{\"message\": {\"message\": \"ValueError: short\"}}", "ValueError: short"},
+    {"{\"message\": \"out of cheese\\n\"}", "out of cheese"},
+    {"{\"message\": \"\"}", NULL},
+    {"{\"message\": 3}", NULL},
+    {"[]", NULL},
+    {"{\"message\":", NULL},
+    {"", NULL},
+};
+
+START_TEST(what_a_rank_wrote_into_its_error_file_is_reported) {
+    const struct error_file *e = &error_files[_i];
+    char folder[64], path[96], setting[512];
+    snprintf(path, sizeof path, "%s/report.json", make_folder(folder));
+    snprintf(setting, sizeof setting, "ERROR=%s", e->json);
+    const char *outer[] = {setting, NULL};
+    RUN_WITH(l, (launch_setup){.environment = outer}, "-n", "2", "--report", path, "--", "sh", "-c",
+             "[ $RANK = 1 ] || exec sleep 60; printf %s \"$ERROR\" > $TORCHELASTIC_ERROR_FILE;"
+             "echo $TORCHELASTIC_ERROR_FILE; exit 3");
+    ck_code(&l, 3);
+    json_t *report = read_report(path), *culprit = json_object_get(report, "culprit");
+    if (e->line) {
+        ck_contains(l.errors, "  error: ");
+        ck_contains(l.errors, e->line);
+        ck_assert_str_eq(text_of(culprit, "error"), e->line);
+    } else {
+        ck_assert_ptr_null(strstr(l.errors, "  error: "));
+        ck_assert(json_is_null(json_object_get(culprit, "error")));
+    }
+    if (_i == 0) ck_contains(text_of(culprit, "traceback"), "File x");
+    l.output[strcspn(l.output, "\n")] = 0;
+    ck_assert_int_eq(access(dirname(l.output), F_OK), -1);
+    json_decref(report);
+    launch_free(&l);
+    unlink(path);
+    rmdir(folder);
+}
+END_TEST
+
+START_TEST(error_files_are_in_the_log_tree) {
+    char folder[64], command[128];
+    RUN(l, "-n", "2", "--log-dir", make_folder(folder), "--rdzv-id", "job", "--", "sh", "-c",
+        "[ $RANK = 1 ] || exit 0; echo '{\"message\": \"out of cheese\"}' > $TORCHELASTIC_ERROR_FILE; exit "
+        "3");
+    ck_code(&l, 3);
+    ck_contains(l.errors, "  error: out of cheese\n");
+    snprintf(command, sizeof command, "test -s %s/job_*/attempt_0/1/error.json && rm -r %s", folder, folder);
+    ck_assert_int_eq(system(command), 0);
+    launch_free(&l);
+}
+END_TEST
+
+/* The launcher cannot remove it then; the guardian does. */
+START_TEST(no_error_folder_outlives_a_killed_launcher) {
+    launch l = START("-n", "2", "--", "sh", "-c",
+                     "echo $TORCHELASTIC_ERROR_FILE; echo x > $TORCHELASTIC_ERROR_FILE;"
+                     "echo up; exec sleep 60");
+    launch_expect(&l, "up\n");
+    kill(l.pid, SIGKILL);
+    while (waitpid(l.pid, &l.status, 0) < 0) continue;
+    launch_expect_no_survivors(&l);
+    char path[64];
+    ck_assert_int_eq(sscanf(l.output, "%63[^\n]", path), 1);
+    ck_assert_int_eq(access(dirname(path), F_OK), -1);
+    launch_free(&l);
+}
+END_TEST
+
+START_TEST(without_a_place_for_error_files_the_job_goes_on) {
+    const char *outer[] = {"TMPDIR=/no/such/folder", "TORCHELASTIC_ERROR_FILE=/tmp/outer.json", NULL};
+    RUN_WITH(l, (launch_setup){.environment = outer}, "--", "sh", "-c",
+             "echo ${TORCHELASTIC_ERROR_FILE-none}");
+    ck_code(&l, 0);
+    ck_assert_str_eq(l.output, "none\n");
+    launch_free(&l);
+}
+END_TEST
+
 START_TEST(a_job_that_went_well_reports_ok) {
     char folder[64], path[96];
     snprintf(path, sizeof path, "%s/report.json", make_folder(folder));
@@ -386,6 +472,11 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, a_script_without_interpreter_runs_in_the_shell);
     tcase_add_test(tcase, a_bare_tandem_is_the_launchers_own_program);
     tcase_add_test(tcase, the_report_is_complete_json);
+    tcase_add_loop_test(tcase, what_a_rank_wrote_into_its_error_file_is_reported, 0,
+                        (int)(sizeof error_files / sizeof *error_files));
+    tcase_add_test(tcase, error_files_are_in_the_log_tree);
+    tcase_add_test(tcase, no_error_folder_outlives_a_killed_launcher);
+    tcase_add_test(tcase, without_a_place_for_error_files_the_job_goes_on);
     tcase_add_test(tcase, a_job_that_went_well_reports_ok);
     tcase_add_test(tcase, an_unwritable_report_is_an_error_of_its_own);
     tcase_add_test(tcase, a_report_that_does_not_fit_leaves_the_old_one);
