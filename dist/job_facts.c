@@ -231,12 +231,19 @@ static td_status read_ours(const env *e, td_job_facts *f) {
     return TD_OK;
 }
 
+/* Slurm's PMI-1 and PMI-2 tell no local rank, but Slurm's own variables beside them do. */
+static bool is_pmi_of_slurm(const env *e) {
+    int pmi = -1, slurm = -1;
+    return !get(e, "MPI_LOCALRANKID") && in_slurm_step(e) && get_int(e, "PMI_RANK", &pmi) >= 0 &&
+           get_int(e, "SLURM_PROCID", &slurm) >= 0 && pmi == slurm;
+}
+
 static td_status read_mpi_or_slurm(const env *e, td_job_facts *f) {
     if (get(e, "OMPI_COMM_WORLD_RANK")) {
         f->launcher = TD_LAUNCHER_OPENMPI;
         return read_openmpi(e, f);
     }
-    if (get(e, "PMI_RANK")) {
+    if (get(e, "PMI_RANK") && !is_pmi_of_slurm(e)) {
         f->launcher = TD_LAUNCHER_PMI;
         return read_pmi(e, f);
     }
@@ -252,6 +259,19 @@ static td_status read_mpi_or_slurm(const env *e, td_job_facts *f) {
     return TD_OK;
 }
 
+/* RANK without WORLD_SIZE is half of a contract: left over, or set by hand beside an MPI launcher or srun. Those
+ * know both numbers, and RANK must not say otherwise. */
+static td_status read_beside_rank(const env *e, td_job_facts *f) {
+    int rank = 0, size;
+    TD_TRY(read_mpi_or_slurm(e, f));
+    if (f->launcher == TD_LAUNCHER_NONE) return need_int(e, "WORLD_SIZE", "RANK", &size);
+    TD_TRY(get_int(e, "RANK", &rank));
+    const char *theirs = f->launcher == TD_LAUNCHER_OPENMPI ? "OMPI_COMM_WORLD_RANK"
+                         : f->launcher == TD_LAUNCHER_PMI   ? "PMI_RANK"
+                                                            : "SLURM_PROCID";
+    return rank == f->rank ? TD_OK : differ("RANK", rank, theirs, f->rank);
+}
+
 td_status td_job_facts_read(td_env_lookup *lookup, void *cookie, td_job_facts *facts) {
     const env e = {lookup, cookie};
     td_job_facts f = {.world_size = 1,
@@ -265,6 +285,8 @@ td_status td_job_facts_read(td_env_lookup *lookup, void *cookie, td_job_facts *f
     TD_TRY(read_mark(&e, &mark));
     if (mark == MARK_HOLDS) {
         TD_TRY(read_ours(&e, &f));
+    } else if (mark != MARK_OUTER_RANK && get(&e, "RANK") && !get(&e, "WORLD_SIZE")) {
+        TD_TRY(read_beside_rank(&e, &f));
     } else if (mark != MARK_OUTER_RANK && get(&e, "RANK")) {
         f.launcher = TD_LAUNCHER_TORCHRUN;
         TD_TRY(read_torchrun(&e, &f));

@@ -161,6 +161,9 @@ static const struct {
      0,
      1,
      ""},
+    /* Slurm's PMI-2 tells no local rank */
+    {{SLURM("1", "2"), "PMI_RANK=1", "PMI_SIZE=2"}, NULL, TD_LAUNCHER_SLURM, 1, 2, 1, 2, 0, 1, "slurm:7.0"},
+    {{"RANK=1", OPENMPI("1", "2")}, NULL, TD_LAUNCHER_OPENMPI, 1, 2, 1, 2, 0, 1, "openmpi:1234.1:0"},
     {{"RANK=", "WORLD_SIZE="}, NULL, TD_LAUNCHER_NONE, 0, 1, 0, 1, 0, 1, ""},
 
     {{"RANK=0"}, .error = "RANK=0 is set in the environment, but WORLD_SIZE is not"},
@@ -177,6 +180,9 @@ static const struct {
      .error = "LOCAL_RANK=2, but LOCAL_WORLD_SIZE=2"},
     {{TORCHRUN("1", "2"), OPENMPI("0", "2")}, .error = "RANK=1, but OMPI_COMM_WORLD_RANK=0"},
     {{TORCHRUN("1", "2"), OPENMPI("1", "3")}, .error = "WORLD_SIZE=2, but OMPI_COMM_WORLD_SIZE=3"},
+    {{"RANK=3", OPENMPI("1", "2")}, .error = "RANK=3, but OMPI_COMM_WORLD_RANK=1"},
+    {{"RANK=3", SLURM("1", "2")}, .error = "RANK=3, but SLURM_PROCID=1"},
+    {{"RANK=3", "PMI_RANK=1", "PMI_SIZE=2"}, .error = "RANK=3, but PMI_RANK=1"},
     {{"OMPI_COMM_WORLD_RANK=0"}, .error = "OMPI_COMM_WORLD_SIZE is not"},
     {{"PMI_RANK=0"}, .error = "PMI_SIZE is not"},
     {{"PMIX_RANK=3"}, .error = "PMIX_RANK=3 is set, but nothing says how many ranks"},
