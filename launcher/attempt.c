@@ -47,7 +47,8 @@ static td_status open_descriptors(launcher_attempt *a) {
 void launcher_attempt_facts(const launcher_constants *constants, int number, launcher_facts *facts) {
     const launcher_options *options = constants->options;
     facts->world_size = (int)options->ranks;
-    facts->stall_timeout = options->stall_timeout;
+    facts->stall_timeout =
+        options->stall_timeout >= 0 ? options->stall_timeout : LAUNCHER_STALL_TIMEOUT_DEFAULT;
     facts->restart_count = number;
     facts->max_restarts = (int)options->max_restarts;
     facts->run_id = constants->run_id;
@@ -139,7 +140,7 @@ td_status launcher_attempt_watch(launcher_attempt *a, uv_loop_t *loop, launcher_
     a->watched = true;
     TD_TRY(launcher_from_uv(uv_poll_start(&a->guardian_watch, UV_READABLE | UV_DISCONNECT, on_guardian),
                             "cannot watch the guardian"));
-    TD_TRY(launcher_control_start(a->control, loop));
+    TD_TRY(launcher_control_start(a->control, loop, events.silent, events.cookie));
     return launcher_output_start(a->output, loop, events.output);
 }
 

@@ -28,6 +28,7 @@ typedef struct launcher_attempt launcher_attempt;
 
 typedef struct launcher_attempt_events {
     void (*guardian)(launcher_attempt *attempt, void *cookie); /* it has something to say, or is gone */
+    void (*silent)(int rank, void *cookie);                    /* another says that this one never came */
     launcher_output_events output;
     void *cookie;
 } launcher_attempt_events;

@@ -12,6 +12,7 @@
 
 typedef struct channel {
     uv_pipe_t pipe;
+    launcher_control *control;
     launcher_rank *rank;
     int ends[2]; /* ours, the rank's; -1 once uv has it or it is closed */
     bool open;
@@ -21,6 +22,8 @@ typedef struct channel {
 
 struct launcher_control {
     int n;
+    void (*silent)(int rank, void *cookie);
+    void *cookie;
     channel channels[];
 };
 
@@ -30,6 +33,7 @@ td_status launcher_control_open(launcher_rank *ranks, int n, launcher_control **
     c->n = n;
     for (int i = 0; i < n; i++) c->channels[i].ends[0] = c->channels[i].ends[1] = -1;
     for (int i = 0; i < n; i++) {
+        c->channels[i].control = c;
         c->channels[i].rank = &ranks[i];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, c->channels[i].ends) != 0) {
             td_status status =
@@ -75,6 +79,7 @@ static void take_message(channel *c, const td_control_message *message) {
         rank->lost = message->rank;
         rank->lost_to_silence = message->value == TD_ERR_TIMEOUT;
         memcpy(rank->lost_in, message->text, sizeof rank->lost_in);
+        if (rank->lost_to_silence) c->control->silent(rank->lost, c->control->cookie);
         break;
     default: break; /* STUCK and LEAVING change nothing here; a later version may say more */
     }
@@ -112,7 +117,10 @@ static void on_read(uv_stream_t *handle, ssize_t got, const uv_buf_t *buffer) {
     if (status < 0) end_channel(c);
 }
 
-td_status launcher_control_start(launcher_control *control, uv_loop_t *loop) {
+td_status launcher_control_start(launcher_control *control, uv_loop_t *loop,
+                                 void (*silent)(int rank, void *cookie), void *cookie) {
+    control->silent = silent;
+    control->cookie = cookie;
     for (int i = 0; i < control->n; i++) {
         channel *c = &control->channels[i];
         close(c->ends[1]);

@@ -23,7 +23,7 @@ typedef struct launcher_rank_facts {
     int threads;            /* its share of the cores: OMP_NUM_THREADS, where the user gave none */
     int control_fd;         /* its end of the control channel */
     const char *error_file; /* NULL: none could be made */
-    const char *gpu;        /* for virtual_local_rank where no list is set: its UUID; NULL: the rank's number */
+    const char *gpu; /* for virtual_local_rank where no list is set: its UUID; NULL: the rank's number */
 } launcher_rank_facts;
 
 /* The environment of a rank: ends with NULL, *yours*, one block for td_free; its strings point into `outer`,

@@ -203,6 +203,10 @@ static void stop_children(guardian *g, int signal) {
         visit_children(signal_child, &(sending){g, signal, true});
 }
 
+static void tell_rank(const guardian *g, int rank, int signal) {
+    if (rank >= 0 && rank < g->n && g->pids[rank] > 0) kill(g->pids[rank], signal);
+}
+
 /* False when the launcher is gone or done with us. */
 static bool take_orders(guardian *g) {
     for (;;) {
@@ -214,6 +218,7 @@ static bool take_orders(guardian *g) {
         switch ((guardian_order_kind)order.kind) {
         case GUARDIAN_STOP: stop_children(g, order.signal); break;
         case GUARDIAN_FORWARD: visit_children(signal_child, &(sending){g, order.signal, false}); break;
+        case GUARDIAN_TELL_RANK: tell_rank(g, order.rank, order.signal); break;
         case GUARDIAN_SPARE: _exit(0);
         }
     }

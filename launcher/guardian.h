@@ -35,13 +35,15 @@ typedef enum guardian_order_kind {
     /* `signal` to every rank's process group and to whatever they left behind. SIGKILL is repeated until no
      * descendant is left; any other is followed by SIGCONT, so that a stopped rank gets it. */
     GUARDIAN_STOP,
-    GUARDIAN_FORWARD, /* the same without all that: the job goes on */
-    GUARDIAN_SPARE,   /* end without touching what ranks left behind */
+    GUARDIAN_FORWARD,   /* the same without all that: the job goes on */
+    GUARDIAN_TELL_RANK, /* `signal` to the process of `rank` alone */
+    GUARDIAN_SPARE,     /* end without touching what ranks left behind */
 } guardian_order_kind;
 
 typedef struct guardian_order {
     int kind;
     int signal;
+    int rank;
 } guardian_order;
 
 /*

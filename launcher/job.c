@@ -1,14 +1,17 @@
 /*
  * The life of one job, from parsed options to the launcher's exit status.
  *
- *     starting ──▶ spawning ──▶ running ─────────────▶ reaped ──▶ over
- *        ▲             │           │                     ▲ │
- *        │             └───────────┴─────▶ stopping ─────┘ │
- *        └────────────────────── resting ◀─────────────────┘
+ *     starting ──▶ spawning ──▶ running ──────────────▶ reaped ──▶ over
+ *        ▲             │         │    │                   ▲ │
+ *        │             │         ▼    ▼                   │ │
+ *        │             │   examining ▶ stopping ──────────┘ │
+ *        │             └──────────────────▲                 │
+ *        └────────────────────── resting ◀──────────────────┘
  *
  *     starting  an attempt is made: environments, pipes, channels, arena, port; then its guardian.
  *     spawning  the guardian is there and starts ranks; some may already run, fail or have left.
  *     running   every rank has become its program, or has said why not.
+ *     examining a rank is stuck: its stack is being read, and then it is stopped. Failures wait for that.
  *     stopping  the ranks have been told to stop (first failure, the user's signal, our reader gone, our own
  *               trouble), or have left and what they left behind has been told. When the grace is over, or at
  *               the user's second signal, SIGKILL.
@@ -16,16 +19,18 @@
  *     resting   the attempt failed and another follows after a pause (restart.c decides).
  *     over      the user's signal ended the rest; or the report of the last attempt is the job's.
  *
- * Only the guardian's events, the user's signals, the output's end and one timer move it. Several machines
+ * Only the guardian's events, the ranks' words, the user's signals, the output's end and two timers move it. Several machines
  * would add a guardian per machine; the states are the job's and stay.
  */
 #include "base/clock.h"
 #include "base/number.h"
 #include "launcher/attempt.h"
+#include "launcher/clocks.h"
 #include "launcher/report.h"
 #include "launcher/restart.h"
 #include "launcher/run.h"
 #include "launcher/signals.h"
+#include "launcher/stacks.h"
 #include "launcher/uv.h"
 
 #include <errno.h>
@@ -44,6 +49,7 @@ typedef enum job_state {
     JOB_STARTING,
     JOB_SPAWNING,
     JOB_RUNNING,
+    JOB_EXAMINING,
     JOB_STOPPING,
     JOB_REAPED,
     JOB_RESTING,
@@ -64,6 +70,9 @@ typedef struct job {
     uv_timer_t deadline;
     uv_timer_cb then;     /* at the deadline */
     uint64_t patience_ms; /* from when it was set */
+    uv_timer_t tick;
+    launcher_clocks clocks;
+    launcher_stacks *stacks; /* of ranks that are stuck; NULL */
     launcher_signals signals;
     bool loop_made;
 } job;
@@ -214,7 +223,8 @@ static void on_patience(uv_timer_t *timer) { stop_ranks(timer->data, LAUNCHER_ST
 static void stop_for_failure(job *j) {
     const launcher_attempt *a = &j->attempt;
     bool victims = false;
-    if (a->ending.preempted) return; /* the others are leaving too */
+    if (j->state == JOB_EXAMINING) return; /* comes in a moment */
+    if (a->ending.preempted) return;       /* the others are leaving too */
     for (int i = 0; i < a->n; i++) {
         const launcher_rank *rank = &a->ranks[i];
         if (!launcher_has_failed(rank)) continue;
@@ -243,6 +253,88 @@ static void on_guardian(launcher_attempt *attempt, void *cookie) {
     for (int i = 0; i < count; i++)
         if (batch[i].kind == GUARDIAN_REMAINS) take_event(j, &batch[i]);
     if (got < 0) lose_guardian(j);
+}
+
+/* --- time ----------------------------------------------------------------------------------------------- */
+
+static void on_examined(void *cookie) {
+    job *j = cookie;
+    if (j->state != JOB_EXAMINING) return;
+    j->state = JOB_RUNNING;
+    stop_ranks(j, LAUNCHER_STOP_STALL, SIGTERM);
+}
+
+/* These ranks are stuck, the first of them most likely for a reason of its own. See where they are; then stop. */
+static void examine(job *j, const int *stuck, int count) {
+    launcher_ending *ending = &j->attempt.ending;
+    if (j->state >= JOB_EXAMINING || j->stacks) return;
+    ending->stuck = stuck[0];
+    ending->idle = launcher_clocks_idle(&j->clocks);
+    j->state = JOB_EXAMINING;
+    uv_timer_stop(&j->deadline);
+    if (launcher_stacks_take(&j->attempt, &j->loop, stuck, count, on_examined, j, &j->stacks) < 0)
+        on_examined(j);
+}
+
+/* A rank has waited --stall-timeout for this one. */
+static void on_silent(int rank, void *cookie) {
+    job *j = cookie;
+    if (rank >= 0 && rank < j->attempt.n && j->attempt.ranks[rank].life == LAUNCHER_ALIVE)
+        examine(j, &rank, 1);
+}
+
+static void give_notice(const job *j) {
+    int awaited_by, stuck = launcher_find_stuck(&j->attempt, &awaited_by);
+    if (stuck < 0) return;
+    td_progress_look look = td_progress_see(j->attempt.progress, stuck);
+    fprintf(stderr, "tandem: no rank has got on for %s; --stall-timeout is %s\n",
+            td_format_seconds(launcher_clocks_idle(&j->clocks)).text,
+            td_format_seconds(j->clocks.stall).text);
+    if (awaited_by >= 0)
+        fprintf(stderr, "  rank %d waits for rank %d (pid %d), which is %s, at step %lld\n", awaited_by,
+                stuck, (int)j->attempt.ranks[stuck].pid, td_phase_name(look.phase), (long long)look.step);
+    else
+        fprintf(stderr, "  silent for longest: rank %d (pid %d)\n", stuck, (int)j->attempt.ranks[stuck].pid);
+}
+
+static void end_stall(job *j) {
+    int stuck[8], awaited_by, count = 0;
+    stuck[0] = launcher_find_stuck(&j->attempt, &awaited_by);
+    if (stuck[0] < 0) return;
+    for (int i = -1; i < j->attempt.n && count < 8; i++)
+        if (i < 0 || (i != stuck[0] && j->attempt.ranks[i].life == LAUNCHER_ALIVE))
+            stuck[count++] = i < 0 ? stuck[0] : i;
+    examine(j, stuck, count);
+}
+
+static void end_time(job *j) {
+    if (j->state == JOB_RESTING) {
+        j->attempt.ending.stop = LAUNCHER_STOP_TIMEOUT;
+        j->state = JOB_OVER;
+        uv_stop(&j->loop);
+    } else {
+        stop_ranks(j, LAUNCHER_STOP_TIMEOUT, SIGTERM);
+    }
+}
+
+static void on_tick(uv_timer_t *timer) {
+    job *j = timer->data;
+    bool running = j->state == JOB_SPAWNING || j->state == JOB_RUNNING;
+    switch (launcher_clocks_tick(&j->clocks, &j->attempt, running, td_clock_ns())) {
+    case LAUNCHER_ALARM_NONE: break;
+    case LAUNCHER_ALARM_NOTICE: give_notice(j); break;
+    case LAUNCHER_ALARM_STALL: end_stall(j); break;
+    case LAUNCHER_ALARM_TIMEOUT: end_time(j); break;
+    }
+    uv_timer_start(timer, on_tick, launcher_clocks_next(&j->clocks), 0);
+}
+
+static void start_clocks(job *j) {
+    uv_timer_init(&j->loop, &j->tick);
+    j->tick.data = j;
+    launcher_clocks_start(&j->clocks, j->options, td_clock_ns());
+    if (launcher_clocks_next(&j->clocks))
+        uv_timer_start(&j->tick, on_tick, launcher_clocks_next(&j->clocks), 0);
 }
 
 /* --- signals to the launcher ---------------------------------------------------------------------------- */
@@ -286,6 +378,7 @@ static void resume(job *j) {
     forward(j, SIGCONT);
     if (j->attempt.output) launcher_output_resume(j->attempt.output);
     uv_update_time(&j->loop);
+    launcher_clocks_resume(&j->clocks, td_clock_ns());
     if (uv_is_active((uv_handle_t *)&j->deadline)) set_deadline(j, j->then, j->patience_ms);
 }
 
@@ -389,6 +482,7 @@ static td_status make_loop(job *j) {
     j->loop_made = true;
     uv_timer_init(&j->loop, &j->deadline);
     j->deadline.data = j;
+    start_clocks(j);
     return watch_signals(j);
 }
 
@@ -399,6 +493,7 @@ static void close_handle(uv_handle_t *handle, void *cookie) {
 
 static void release(job *j) {
     launcher_attempt_stop(&j->attempt);
+    launcher_stacks_stop(j->stacks);
     if (j->loop_made) {
         uv_walk(&j->loop, close_handle, NULL);
         uv_run(&j->loop, UV_RUN_DEFAULT);
@@ -406,6 +501,7 @@ static void release(job *j) {
     }
     launcher_attempt_close(&j->attempt);
     launcher_logs_close(&j->constants.logs);
+    launcher_stacks_close(&j->stacks);
     json_decref(j->earlier);
 }
 
@@ -416,14 +512,14 @@ static td_status start_attempt(job *j, int number) {
     TD_TRY(launcher_attempt_start(&j->attempt, &j->constants, number));
     j->state = JOB_SPAWNING;
     TD_TRY(make_loop(j));
-    launcher_attempt_events events = {on_guardian, {on_output_failed, on_output_finished, j}, j};
+    launcher_attempt_events events = {on_guardian, on_silent, {on_output_failed, on_output_finished, j}, j};
     return launcher_attempt_watch(&j->attempt, &j->loop, events);
 }
 
 static launcher_account account_of(const job *j) {
     const launcher_attempt *a = &j->attempt;
-    return (launcher_account){launcher_judge(a->ranks, a->n, &a->ending), a->ranks, a->n, a->number,
-                              &a->ending};
+    return (launcher_account){
+        launcher_judge(a->ranks, a->n, &a->ending), a->ranks, a->n, a->number, &a->ending, j->stacks};
 }
 
 /* Run an attempt to its end; false when it could not be started. */
@@ -443,6 +539,7 @@ static bool go_on(job *j, int *exit_code) {
     launcher_account account = account_of(j);
     if (account.verdict.exit_code == 0 && j->output_lost) account.verdict.exit_code = LAUNCHER_EXIT_OWN;
     if (launcher_output_is_mid_line(a->output) && account.verdict.exit_code != 0) fputc('\n', stderr);
+    if (j->stacks) launcher_stacks_print(j->stacks, stderr);
     launcher_report_print(stderr, &account);
     *exit_code = account.verdict.exit_code;
     if (j->signal) return false;
@@ -455,12 +552,14 @@ static bool go_on(job *j, int *exit_code) {
             (long long)j->options->max_restarts);
     j->state = JOB_RESTING;
     launcher_attempt_stop(&j->attempt);
+    launcher_stacks_stop(j->stacks);
     set_deadline(j, on_rested, milliseconds(next.pause));
     uv_run(&j->loop, UV_RUN_DEFAULT);
     if (j->state == JOB_RESTING) {
         if (!j->earlier) j->earlier = json_array();
         json_array_append_new(j->earlier, launcher_report_summarize(&account));
         launcher_attempt_close(&j->attempt);
+        launcher_stacks_close(&j->stacks);
         return true;
     }
     account = account_of(j);

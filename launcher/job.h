@@ -13,8 +13,8 @@
 /* Exit statuses that are the launcher's own; 126, 127 and 128+signal are a shell's. */
 enum {
     LAUNCHER_EXIT_LEFT_EARLY = 1, /* the culprit left with 0 while others needed it */
-    LAUNCHER_EXIT_STALLED = 124,
-    LAUNCHER_EXIT_OWN = 125, /* wrong usage, or the launcher's own failure */
+    LAUNCHER_EXIT_STALLED = 124,  /* or --timeout was over */
+    LAUNCHER_EXIT_OWN = 125,      /* wrong usage, or the launcher's own failure */
     LAUNCHER_EXIT_NOT_EXECUTABLE = 126,
     LAUNCHER_EXIT_NOT_FOUND = 127,
 };
@@ -39,6 +39,8 @@ typedef struct launcher_rank {
     int64_t step;                          /* that it was in, where a program of ours told it; -1 */
     td_phase phase;                        /* likewise */
     char *exception, *traceback;           /* that it wrote about itself; NULL: nothing */
+    uint64_t progress_sum;                 /* of all kinds, when it was last looked at */
+    int64_t moved_ns;                      /* when that last grew */
     launcher_tail errors;                  /* the end of its standard error */
 } launcher_rank;
 
@@ -46,6 +48,8 @@ typedef struct launcher_rank {
 typedef enum launcher_stop {
     LAUNCHER_STOP_NONE,
     LAUNCHER_STOP_FAILURE, /* a rank failed */
+    LAUNCHER_STOP_STALL,   /* no rank got on for --stall-timeout: `stuck` */
+    LAUNCHER_STOP_TIMEOUT, /* --timeout is over */
     LAUNCHER_STOP_SIGNAL,  /* the user's signal */
     LAUNCHER_STOP_OUTPUT,  /* our standard output was closed by its reader */
     LAUNCHER_STOP_OWN,     /* something of our own failed: `trouble` */
@@ -53,6 +57,8 @@ typedef enum launcher_stop {
 
 typedef struct launcher_ending {
     launcher_stop stop; /* the first reason */
+    int stuck;          /* of LAUNCHER_STOP_STALL: the rank that the others most likely wait for; -1 */
+    double idle;        /* likewise: seconds without progress */
     int signal;         /* the user's first, whenever it came; 0 */
     bool preempted;     /* --preempt-signal has come: they were left to leave by themselves */
     bool killed;        /* not all did in time, and SIGKILL was sent */

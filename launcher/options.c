@@ -108,8 +108,10 @@ static const td_option options_table[] = {
     {"report", 0, TD_OPTION_TEXT, AT(report), "FILE", "write how the job ended to FILE, as JSON"},
     {"shutdown-timeout", 0, TD_OPTION_SECONDS, AT(shutdown_timeout), "TIME",
      "from asking ranks to stop to killing them (10s)", .min = 0, .max = 1e12},
+    {"timeout", 0, TD_OPTION_SECONDS, AT(timeout), "TIME",
+     "stop the job when it has run for so long; the status is 124", .min = 0, .max = 1e300},
     {"stall-timeout", 0, TD_OPTION_SECONDS, AT(stall_timeout), "TIME",
-     "how long ranks wait for one another (10m)", .min = 0, .max = 1e300},
+     "end a job of which no rank gets on for so long (10m for tandem's own programs, else never)", .min = 0, .max = 1e300},
 
     {"monitor-interval", 0, TD_OPTION_REAL, AT(monitor_interval), "SECONDS",
      "accepted: a rank's end is seen at once", .max = 1e9, .rare = true, .group = "Of Python launchers only"},
@@ -160,7 +162,7 @@ static td_status check(const launcher_options *o, int words) {
 
 td_status launcher_options_parse(int argc, char **argv, launcher_options *options) {
     launcher_options o = {.shutdown_timeout = 10,
-                          .stall_timeout = 600,
+                          .stall_timeout = -1,
                           .restart_backoff = 0.5,
                           .logs.prefix_template = getenv("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"),
                           .role = "default",

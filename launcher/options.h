@@ -13,6 +13,8 @@
 
 enum { LAUNCHER_RANKS_MOST = 4096 };
 
+#define LAUNCHER_STALL_TIMEOUT_DEFAULT 600.0 /* seconds; of programs of ours */
+
 /* --nproc-per-node as it was given. */
 typedef enum launcher_count_kind {
     LAUNCHER_COUNT_NONE, /* not at all: an allocation's slots, else 1 */
@@ -35,7 +37,7 @@ typedef struct launcher_signal_list {
 typedef struct launcher_options {
     /* Which ranks, and what each runs. */
     launcher_count count;
-    int64_t ranks; /* what comes of it; see places.h */
+    int64_t ranks;                    /* what comes of it; see places.h */
     bool module, no_python, run_path; /* how the program's first word is to be understood */
     const char *folder;               /* --wdir, or NULL */
     td_option_list exports;           /* -x: NAME or NAME=VALUE */
@@ -52,8 +54,10 @@ typedef struct launcher_options {
     launcher_log_options logs;
 
     /* How they end. */
-    const char *report;                     /* file, or NULL */
-    double shutdown_timeout, stall_timeout; /* seconds */
+    const char *report;      /* file, or NULL */
+    double shutdown_timeout; /* seconds, as all times */
+    double stall_timeout;    /* negative: not asked for */
+    double timeout;          /* of the whole job; 0: none */
     int64_t max_restarts;
     launcher_signal_list stop_signals;          /* --signals-to-handle */
     int preempt_signal;                         /* 0: none */

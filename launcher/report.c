@@ -55,6 +55,15 @@ static phrase describe_end(const launcher_rank *rank) {
     return p;
 }
 
+/* ", training, at step 7", where it told. */
+static phrase describe_progress(const launcher_rank *rank) {
+    phrase p = {""};
+    if (rank->step > 0)
+        snprintf(p.text, sizeof p.text, ", %s, at step %lld", td_phase_name(rank->phase),
+                 (long long)rank->step);
+    return p;
+}
+
 /* The rank that named the culprit; NULL when it failed by itself. */
 static const launcher_rank *find_who_lost(const launcher_rank *ranks, int n, int culprit) {
     for (int i = 0; i < n; i++)
@@ -86,11 +95,15 @@ static victim_cause cause_of(const launcher_rank *rank, const launcher_ending *e
 
 static void print_tail_line(const char *line, void *out) { fprintf(out, "  | %s\n", line); }
 
-static void print_culprit(FILE *out, const launcher_rank *ranks, int n, int culprit, int exit_code) {
+static void print_culprit(FILE *out, const launcher_rank *ranks, int n, int culprit, int exit_code,
+                          const launcher_ending *ending) {
     const launcher_rank *c = &ranks[culprit], *loser = find_who_lost(ranks, n, culprit);
     fprintf(out, "tandem: rank %d", culprit);
     if (c->pid > 0) fprintf(out, " (pid %d)", (int)c->pid);
-    if (exit_code == LAUNCHER_EXIT_STALLED && loser)
+    if (ending->stop == LAUNCHER_STOP_STALL && !loser)
+        fprintf(out, " did not get on for %s%s\n", td_format_seconds(ending->idle).text,
+                describe_progress(c).text);
+    else if (exit_code == LAUNCHER_EXIT_STALLED && loser)
         fprintf(out, " did not come to %s, where rank %d waited for it\n", loser->lost_in,
                 (int)(loser - ranks));
     else if (c->life == LAUNCHER_UNSTARTED)
@@ -99,8 +112,7 @@ static void print_culprit(FILE *out, const launcher_rank *ranks, int n, int culp
         fprintf(out, " %s after %s", describe_end(c).text, td_format_seconds(seconds_of(c)).text);
         if (exit_code == LAUNCHER_EXIT_LEFT_EARLY && c->wait_status == 0 && loser)
             fprintf(out, ", in the middle of %s of rank %d", loser->lost_in, (int)(loser - ranks));
-        if (c->step > 0) fprintf(out, ", %s, at step %lld", td_phase_name(c->phase), (long long)c->step);
-        fputc('\n', out);
+        fprintf(out, "%s\n", describe_progress(c).text);
     }
     if (c->exception) fprintf(out, "  error: %s\n", c->exception);
     if (n > 1) launcher_tail_lines(&c->errors, TAIL_LINES_PRINTED, print_tail_line, out);
@@ -169,6 +181,8 @@ void launcher_report_print(FILE *out, const launcher_account *account) {
     case LAUNCHER_STOP_NONE:
     case LAUNCHER_STOP_FAILURE: break;
     case LAUNCHER_STOP_OWN: fprintf(out, "tandem: %s\n", ending->trouble); break;
+    case LAUNCHER_STOP_STALL: break; /* is the culprit's */
+    case LAUNCHER_STOP_TIMEOUT: fprintf(out, "tandem: stopped, because --timeout is over\n"); break;
     case LAUNCHER_STOP_SIGNAL:
         fprintf(out, "tandem: stopped by %s\n", signal_name(ending->signal).text);
         break;
@@ -176,7 +190,7 @@ void launcher_report_print(FILE *out, const launcher_account *account) {
         fprintf(out, "tandem: stopped, because whoever read the output has closed it\n");
         break;
     }
-    if (verdict->culprit >= 0) print_culprit(out, ranks, n, verdict->culprit, verdict->exit_code);
+    if (verdict->culprit >= 0) print_culprit(out, ranks, n, verdict->culprit, verdict->exit_code, ending);
     if (verdict->exit_code != 0) print_victims(out, ranks, n, verdict->culprit, ending);
     if (ending->left_behind > 0)
         fprintf(out, "tandem: %d process%s left behind by the ranks had to be stopped\n", ending->left_behind,
@@ -249,6 +263,7 @@ json_t *launcher_report_summarize(const launcher_account *account) { return desc
 
 td_status launcher_report_write(const char *path, const launcher_account *account, const json_t *earlier) {
     json_t *o = describe(account, true);
+    json_object_set_new(o, "stacks", launcher_stacks_describe(account->stacks));
     json_object_set_new(o, "earlier_attempts", earlier ? json_deep_copy(earlier) : json_array());
     char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(o);

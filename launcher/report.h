@@ -2,6 +2,7 @@
 #ifndef TANDEM_LAUNCHER_REPORT_H
 #define TANDEM_LAUNCHER_REPORT_H
 
+#include "launcher/stacks.h"
 #include "launcher/verdict.h"
 
 #include <jansson.h>
@@ -14,6 +15,7 @@ typedef struct launcher_account {
     int n;
     int attempt; /* its number, from 0 */
     const launcher_ending *ending;
+    const launcher_stacks *stacks; /* of ranks that were stuck; NULL */
 } launcher_account;
 
 /* Nothing for an attempt that went well. */

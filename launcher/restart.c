@@ -26,8 +26,8 @@ static double pause_before(int64_t restart, double first) {
 /* Is this a failure of the kind that restarts are for at all? */
 static bool can_be_tried_again(const launcher_verdict *verdict, const launcher_rank *ranks,
                                const launcher_ending *ending) {
-    if (verdict->culprit < 0 || ending->preempted) return false;
-    if (ending->stop != LAUNCHER_STOP_FAILURE && ending->stop != LAUNCHER_STOP_NONE) return false;
+    if (verdict->exit_code == 0 || verdict->culprit < 0 || ending->preempted) return false;
+    if (ending->stop > LAUNCHER_STOP_STALL) return false;
     return ranks[verdict->culprit].life != LAUNCHER_UNSTARTED;
 }
 

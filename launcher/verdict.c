@@ -56,11 +56,23 @@ static int judge_named(const launcher_rank *culprit, const launcher_rank *said_b
     return code == 0 ? LAUNCHER_EXIT_LEFT_EARLY : code;
 }
 
+/* Nobody got on, and this rank seemed to be why; unless it fails by itself while one looks at it, or has said
+ * meanwhile whom it waits for. */
+static launcher_verdict judge_stalled(const launcher_rank *ranks, int n, int stuck) {
+    int said_by, culprit = follow_losses(ranks, n, stuck, &said_by);
+    bool failed = launcher_has_failed(&ranks[culprit]) && !ranks[culprit].told_to_stop;
+    int code = failed ? launcher_exit_code(&ranks[culprit]) : LAUNCHER_EXIT_STALLED;
+    return (launcher_verdict){"failed", code, culprit};
+}
+
 launcher_verdict launcher_judge(const launcher_rank *ranks, int n, const launcher_ending *ending) {
     if (ending->stop == LAUNCHER_STOP_OWN) return (launcher_verdict){"error", LAUNCHER_EXIT_OWN, -1};
     if (ending->stop == LAUNCHER_STOP_SIGNAL)
         return (launcher_verdict){"interrupted", 128 + ending->signal, -1};
     if (ending->stop == LAUNCHER_STOP_OUTPUT) return (launcher_verdict){"closed", 128 + SIGPIPE, -1};
+    if (ending->stop == LAUNCHER_STOP_TIMEOUT)
+        return (launcher_verdict){"timeout", LAUNCHER_EXIT_STALLED, -1};
+    if (ending->stop == LAUNCHER_STOP_STALL) return judge_stalled(ranks, n, ending->stuck);
     int first = find_first_failure(ranks, n);
     if (first < 0) return (launcher_verdict){"ok", 0, -1};
     int said_by, culprit = follow_losses(ranks, n, first, &said_by);

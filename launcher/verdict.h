@@ -5,8 +5,8 @@
 #include "launcher/job.h"
 
 typedef struct launcher_verdict {
-    const char
-        *status; /* "ok", "failed", "interrupted" (by a signal), "closed" (our reader), "error" (ours) */
+    const char *status; /* "ok", "failed", "interrupted" (by a signal), "closed" (our reader), "timeout",
+                   "error" (ours) */
     int exit_code;
     int culprit; /* a rank; -1: none */
 } launcher_verdict;

@@ -12,6 +12,7 @@
  *     child (a child that says "got TERM" and leaves)
  *     wait (for the end of standard input)
  *     join reduce:N leave (open the group; N all-reduces of 1, saying the sum; close the group)
+ *     flush (what was printed)
  *     attempt:N:WHAT (WHAT, in attempt N only)
  *     variable:NAME (say an environment variable's value)
  *     step:N (tell the launcher: training, at step N; opens the job)
@@ -185,6 +186,8 @@ static void act(const char *what) {
         leave_group();
     else if (IS("columns"))
         say_columns();
+    else if (IS("flush"))
+        fflush(stdout);
     else if (IS("step"))
         say_step(number);
     else if (IS("attempt"))
