@@ -17,4 +17,7 @@ int tandem_sampler_main(int argc, char **argv);
 /* tandem bench: how fast all-reduce, a training step, the loader and launching are here. */
 int tandem_bench_main(int argc, char **argv);
 
+/* tandem trace: what ranks' flight recorders say. */
+int tandem_trace_main(int argc, char **argv);
+
 #endif
