@@ -167,12 +167,15 @@ static const char *folder_of(const td_job *job) {
     return *job->facts.trace_dir ? job->facts.trace_dir : NULL;
 }
 
-static void dump_quietly(td_job *job, bool all, const char *reason) {
+static bool dump_quietly(td_job *job, bool all, const char *reason, bool final) {
     td_error before = *td_error_last();
-    if (td_job_dump(job, folder_of(job), all, reason) < 0)
+    td_status status =
+        td_recorder_dump(job, folder_of(job), all, (td_record_note){.reason = reason, .final = final});
+    if (status < 0)
         td_log_line(TD_LOG_WARN, "dist", "the flight recorder could not be written: %s",
                     td_error_last()->text);
     td_error_restore(&before);
+    return status >= 0;
 }
 
 /* Is it this rank that writes for all of the machine? The first to ask after a pause does. */
@@ -196,10 +199,11 @@ void td_recorder_break(td_group *group) {
     atomic_fetch_or(&g->state, TD_RECORD_GROUP_BROKEN);
     if (!folder_of(job)) return;
     bool all = writes_for_all(job, offsetof(td_recorder, break_ns), BREAK_PAUSE);
-    dump_quietly(job, all, td_error_last()->text);
+    if (dump_quietly(job, all, td_error_last()->text, true)) atomic_store(&job->recorder->written, 1);
 }
 
 void td_recorder_stall(td_job *job, const char *what) {
     if (!job->recorder || !folder_of(job)) return;
-    if (writes_for_all(job, offsetof(td_recorder, stall_ns), STALL_PAUSE)) dump_quietly(job, true, what);
+    if (writes_for_all(job, offsetof(td_recorder, stall_ns), STALL_PAUSE))
+        dump_quietly(job, true, what, false);
 }

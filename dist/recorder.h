@@ -27,6 +27,11 @@ TD_API td_status td_job_dump(td_job *job, const char *folder, bool all, const ch
  * that process shares no memory with ranks of ours. */
 TD_API td_status td_trace_live(int64_t pid, const char *folder, int *files);
 
+/* The same from the descriptor of a job's shared memory, for a launcher: only the records of ranks that have not
+ * written their own when a group broke. `at_ns` is when the job failed (td_clock_ns), 0: now. *files: how many
+ * records there are, those written before included. */
+TD_API td_status td_trace_arena(int fd, const char *folder, const char *reason, int64_t at_ns, int *files);
+
 TD_END_DECLS
 
 #endif

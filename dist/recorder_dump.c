@@ -64,15 +64,15 @@ static td_status write_line(td_file_writer *writer, json_t *line) {
     return status;
 }
 
-static td_status write_rank(td_file_writer *w, const td_recorder *r, const clock_map *map, const char *reason,
-                            int by) {
-    return write_line(w, json_pack("{si si si si si ss si ss si ss si sI sI sI}", "tandem_trace", 1, "rank",
-                                   r->rank, "world_size", r->world_size, "local_rank", r->local_rank, "node",
-                                   r->node, "host", plain(r->host).text, "pid", r->pid, "job",
-                                   plain(r->job).text, "attempt", r->attempt, "reason", plain(reason).text,
-                                   "written_by", by, "written_ns", (json_int_t)map->now_ns,
-                                   "wall_minus_clock_ns", (json_int_t)r->wall_minus_clock_ns, "recorded",
-                                   (json_int_t)atomic_load(&r->head)));
+static td_status write_rank(td_file_writer *w, const td_recorder *r, const clock_map *map,
+                            const td_record_note *note) {
+    return write_line(
+        w, json_pack("{si si si si si ss si ss si ss si sb sI sI sI}", "tandem_trace", 1, "rank", r->rank,
+                     "world_size", r->world_size, "local_rank", r->local_rank, "node", r->node, "host",
+                     plain(r->host).text, "pid", r->pid, "job", plain(r->job).text, "attempt", r->attempt,
+                     "reason", plain(note->reason).text, "written_by", note->by, "final", note->final,
+                     "written_ns", (json_int_t)map->now_ns, "wall_minus_clock_ns",
+                     (json_int_t)r->wall_minus_clock_ns, "recorded", (json_int_t)atomic_load(&r->head)));
 }
 
 static td_status write_group(td_file_writer *w, const td_record_group *g) {
@@ -130,9 +130,10 @@ static td_status write_record(td_file_writer *w, const td_recorder *r, const clo
     return write_line(w, line);
 }
 
-static td_status write_all(td_file_writer *w, const td_recorder *r, const char *reason, int by) {
+static td_status write_all(td_file_writer *w, const td_recorder *r, const td_record_note *note) {
     clock_map map = map_clock(r);
-    TD_TRY(write_rank(w, r, &map, reason, by));
+    if (note->at_ns) map.now_ns = note->at_ns;
+    TD_TRY(write_rank(w, r, &map, note));
     for (int i = 0; i < TD_RECORD_GROUPS; i++) TD_TRY(write_group(w, &r->group[i]));
     uint64_t head = atomic_load(&r->head), written = 0;
     for (uint64_t i = head > TD_RECORDS ? head - TD_RECORDS : 0; i < head; i++) {
@@ -144,7 +145,7 @@ static td_status write_all(td_file_writer *w, const td_recorder *r, const char *
     return write_line(w, json_pack("{sI}", "end", (json_int_t)written));
 }
 
-td_status td_recorder_write(const td_recorder *r, const char *folder, const char *reason, int by) {
+td_status td_recorder_write(const td_recorder *r, const char *folder, const td_record_note *note) {
     char path[PATH_MAX], attempt[32] = "";
     if (r->attempt > 0) snprintf(attempt, sizeof attempt, "-attempt-%d", r->attempt);
     if (snprintf(path, sizeof path, "%s/tandem%s-rank-%d.jsonl", folder, attempt, r->rank) >=
@@ -153,7 +154,7 @@ td_status td_recorder_write(const td_recorder *r, const char *folder, const char
     if (mkdir(folder, 0777) && errno != EEXIST) return td_fail_errno(errno, "dist", "cannot make %s", folder);
     td_file_writer *writer = NULL;
     TD_TRY(td_file_begin(path, &writer));
-    td_status status = write_all(writer, r, reason, by);
+    td_status status = write_all(writer, r, note);
     if (status >= 0) return td_file_commit(&writer);
     td_file_drop(&writer);
     return status;
@@ -168,15 +169,22 @@ static const td_recorder *find_in(const td_segment *segment, int local_rank) {
     return atomic_load_explicit(&r->layout, memory_order_acquire) == TD_RECORDER_LAYOUT ? r : NULL;
 }
 
-/* All in the segment but `except`; the first failure, after all were tried. */
-static td_status write_others(const td_segment *segment, const td_recorder *except, const char *folder,
-                              const char *reason, int by, int *files) {
+/* Which records of a segment to write, and as what. */
+typedef struct request {
+    const td_recorder *except;
+    bool unwritten; /* only of ranks that have not done it themselves */
+    const char *folder;
+    td_record_note note;
+} request;
+
+/* The first failure, after all were tried. *files counts those left out too, as they are there already. */
+static td_status write_segment(const td_segment *segment, const request *q, int *files) {
     td_status status = TD_OK;
     td_error first;
     for (int i = 0; i < TD_SEGMENT_RANKS_MAX; i++) {
         const td_recorder *r = find_in(segment, i);
-        if (!r || r == except) continue;
-        if (td_recorder_write(r, folder, reason, by) >= 0) {
+        if (!r || r == q->except) continue;
+        if ((q->unwritten && atomic_load(&r->written)) || td_recorder_write(r, q->folder, &q->note) >= 0) {
             ++*files;
         } else if (status == TD_OK) {
             first = *td_error_last();
@@ -187,13 +195,38 @@ static td_status write_others(const td_segment *segment, const td_recorder *exce
     return status;
 }
 
-td_status td_job_dump(td_job *job, const char *folder, bool all, const char *reason) {
+td_status td_recorder_dump(td_job *job, const char *folder, bool all, td_record_note note) {
     int files = 0;
+    note.by = job->facts.rank;
     if (!job->recorder)
         return td_fail(TD_ERR_STATE, 0, "dist", "nothing has been recorded: the job has had no group yet");
-    TD_TRY(td_recorder_write(job->recorder, folder, reason, job->facts.rank));
+    TD_TRY(td_recorder_write(job->recorder, folder, &note));
     if (!all || !job->segment) return TD_OK;
-    return write_others(job->segment, job->recorder, folder, reason, job->facts.rank, &files);
+    request others = {.except = job->recorder, .unwritten = note.final, .folder = folder, .note = note};
+    others.note.final = false; /* they may not even know yet */
+    return write_segment(job->segment, &others, &files);
+}
+
+td_status td_job_dump(td_job *job, const char *folder, bool all, const char *reason) {
+    return td_recorder_dump(job, folder, all, (td_record_note){.reason = reason});
+}
+
+static td_status write_descriptor(int fd, const request *q, int *files) {
+    td_segment *segment = NULL;
+    int found = 0;
+    TD_TRY(td_segment_look(fd, &segment));
+    td_status status = write_segment(segment, q, &found);
+    td_segment_release(&segment);
+    if (status >= 0) *files = found;
+    return status;
+}
+
+td_status td_trace_arena(int fd, const char *folder, const char *reason, int64_t at_ns, int *files) {
+    struct stat about;
+    if (!fstat(fd, &about) && about.st_size == 0) return *files = 0, TD_OK; /* no rank has used it */
+    td_record_note note = {.reason = reason, .by = -1, .final = true, .at_ns = at_ns};
+    request q = {.unwritten = true, .folder = folder, .note = note};
+    return write_descriptor(fd, &q, files);
 }
 
 /* Write from the descriptor of a process if it is ranks' shared memory; TD_PENDING if it is something else. */
@@ -205,11 +238,9 @@ static td_status write_from(int64_t pid, const char *name, const char *folder, i
         return TD_PENDING;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return td_fail_errno(errno, "dist", "cannot open %s", path);
-    td_segment *segment = NULL;
-    td_status status = td_segment_look(fd, &segment);
+    request q = {.folder = folder, .note = {.reason = "asked for", .by = -1}};
+    td_status status = write_descriptor(fd, &q, files);
     close(fd);
-    if (status >= 0) status = write_others(segment, NULL, folder, "asked for", -1, files);
-    td_segment_release(&segment);
     return status;
 }
 

@@ -46,6 +46,7 @@ typedef struct td_recorder {
     int64_t opened_ns, wall_minus_clock_ns;
     char job[64], host[64];
     _Atomic int64_t step;
+    _Atomic uint32_t written;           /* by the rank itself when a group broke */
     _Atomic int64_t break_ns, stall_ns; /* of local rank 0: when a rank last wrote everybody's record */
     _Atomic uint32_t groups, labels;    /* taken so far */
     _Alignas(64) _Atomic uint64_t head; /* records so far */
@@ -128,7 +129,7 @@ static inline void td_record_posted(const td_group *group, const td_work *work) 
 
 /* All ranks have come; backends that cannot tell never call it. */
 static inline void td_record_started(const td_group *group, const td_work *work) {
-    if (td_record_is_own(work))
+    if (!td_record_is_small(work) && td_record_is_own(work))
         atomic_store_explicit(&work->record->started, td_recorder_ticks(group->recorder),
                               memory_order_relaxed);
 }

@@ -26,6 +26,7 @@
 #include "base/number.h"
 #include "launcher/attempt.h"
 #include "launcher/clocks.h"
+#include "launcher/records.h"
 #include "launcher/report.h"
 #include "launcher/restart.h"
 #include "launcher/run.h"
@@ -541,6 +542,7 @@ static bool go_on(job *j, int *exit_code) {
     if (launcher_output_is_mid_line(a->output) && account.verdict.exit_code != 0) fputc('\n', stderr);
     if (j->stacks) launcher_stacks_print(j->stacks, stderr);
     launcher_report_print(stderr, &account);
+    launcher_records_write(a->arena, &account, j->options->trace_dir);
     *exit_code = account.verdict.exit_code;
     if (j->signal) return false;
     launcher_next next =

@@ -28,7 +28,8 @@ static const subcommand subcommands[] = {
     {"train",   tandem_train_main,   "train a model on all ranks", .check = tandem_train_check},
     {"run",     launcher_run_main,   "start N ranks of any program and look after them", true},
     {"sampler", tandem_sampler_main, "show which samples each rank receives, step by step", false},
-    {"bench",   tandem_bench_main,   "measure all-reduce, training steps, loading, launching", true},
+    {"bench",   tandem_bench_main,   "measure collectives, training steps, loading, launching", true},
+    {"trace",   tandem_trace_main,   "say from the ranks' flight recorders who hangs, differs or is late", true},
     // clang-format on
 };
 enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
@@ -67,7 +68,7 @@ static int answer_unknown(const char *name) {
 /* --- -n of any sub-command ------------------------------------------------------------------------------ */
 
 /* Options of `tandem run` that may stand among a sub-command's own when it launches itself. */
-static const char *const launch_options[] = {"--shutdown-timeout", "--report"};
+static const char *const launch_options[] = {"--shutdown-timeout", "--report", "--trace-dir"};
 
 /* How many arguments from argv[0] on are the option -n with its value; 0: it is another. */
 static int match_ranks(char **argv) {

@@ -106,6 +106,8 @@ static const td_option options_table[] = {
     {"preempt-signal", 0, TD_OPTION_PARSED, AT(preempt_signal), "SIG",
      "pass SIG on, then wait for all ranks to leave by themselves", .parse = launcher_signal_parse, .rare = true},
     {"report", 0, TD_OPTION_TEXT, AT(report), "FILE", "write how the job ended to FILE, as JSON"},
+    {"trace-dir", 0, TD_OPTION_TEXT, AT(trace_dir), "DIR",
+     "ranks that fail, or wait for long, write what they called there; see tandem trace"},
     {"shutdown-timeout", 0, TD_OPTION_SECONDS, AT(shutdown_timeout), "TIME",
      "from asking ranks to stop to killing them (10s)", .min = 0, .max = 1e12},
     {"timeout", 0, TD_OPTION_SECONDS, AT(timeout), "TIME",

@@ -55,6 +55,7 @@ typedef struct launcher_options {
 
     /* How they end. */
     const char *report;      /* file, or NULL */
+    const char *trace_dir;   /* for the ranks' flight recorders, or NULL */
     double shutdown_timeout; /* seconds, as all times */
     double stall_timeout;    /* negative: not asked for */
     double timeout;          /* of the whole job; 0: none */

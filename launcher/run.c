@@ -1,12 +1,15 @@
 /* `tandem run`: from the command line to the job. */
 #include "launcher/run.h"
 
+#include "dist/recorder.h"
 #include "launcher/dry_run.h"
 #include "launcher/places.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* Ranks inherit our variables anyway: -x NAME only finds out whether there is one. */
 static void export_variables(const td_option_list *exports) {
@@ -19,6 +22,18 @@ static void export_variables(const td_option_list *exports) {
     }
 }
 
+/* Ranks may run in another folder, so they are told the whole path. */
+static td_status export_trace_dir(const char *folder) {
+    if (!folder) return TD_OK;
+    if (mkdir(folder, 0777) && errno != EEXIST)
+        return td_fail_errno(errno, "launcher", "--trace-dir %s", folder);
+    char *path = realpath(folder, NULL);
+    if (!path) return td_fail_errno(errno, "launcher", "--trace-dir %s", folder);
+    setenv(TD_ENV_TRACE_DIR, path, 1);
+    free(path);
+    return TD_OK;
+}
+
 int launcher_run_main(int argc, char **argv) {
     launcher_options options;
     td_status status = launcher_options_parse(argc, argv, &options);
@@ -29,7 +44,7 @@ int launcher_run_main(int argc, char **argv) {
     }
     export_variables(&options.exports);
     launcher_places places;
-    if (launcher_places_find(&options, &places) < 0) {
+    if (export_trace_dir(options.trace_dir) < 0 || launcher_places_find(&options, &places) < 0) {
         fprintf(stderr, "tandem: %s\n", td_error_last()->text);
         return LAUNCHER_EXIT_OWN;
     }

@@ -32,10 +32,12 @@ static const td_option options_table[] = {
 
 static const td_command command = {
     .name = "tandem trace",
-    .summary = "Read what the ranks' flight recorders wrote, set it side by side, and say what is wrong: which rank\n"
-               "never came to which call, which calls differ, who is late. Records are written into the folder\n"
-               "that --trace-dir of `tandem run` (or TANDEM_TRACE_DIR) names, when ranks fail or wait for long.\n"
-               "Status 0: nothing is wrong; 1: something is; 2: the records could not be read.",
+    .summary =
+        "Read what the ranks' flight recorders wrote, set it side by side, and say what is wrong: which "
+        "rank\n"
+        "never came to which call, which calls differ, who is late. Records are written into the folder\n"
+        "that --trace-dir of `tandem run` (or TANDEM_TRACE_DIR) names, when ranks fail or wait for long.\n"
+        "Status 0: nothing is wrong; 1: something is; 2: the records could not be read.",
     .example = "  tandem run -n 4 --trace-dir trace -- tandem train\n"
                "  tandem trace trace --chrome trace.json\n"
                "  tandem trace --live 4711                           # hangs: where is everybody?",

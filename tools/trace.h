@@ -13,9 +13,9 @@ typedef struct trace_call {
     int group; /* the file's number for it */
     char kind[24], op[16], dtype[8], label[32];
     int64_t count, step;
-    int64_t more;               /* stands for what else must be equal on all ranks */
-    int root, tag;              /* -1: none */
-    int64_t posted, done;       /* ns; done 0: not */
+    int64_t more;         /* stands for what else must be equal on all ranks */
+    int root, tag;        /* -1: none */
+    int64_t posted, done; /* ns; done 0: not */
     trace_state state;
 } trace_call;
 
@@ -31,6 +31,7 @@ typedef struct trace_file {
     char path[256];
     int rank, world_size, node, attempt, written_by;
     int64_t pid, written_ns, wall_minus_clock_ns, recorded;
+    bool final; /* the rank called nothing afterwards */
     char host[64], job[64], reason[512];
     trace_group *groups;
     int group_count;
@@ -52,7 +53,7 @@ trace_text trace_describe(const trace_call *call);
 
 /* A group as its members saw it. */
 typedef struct trace_member {
-    const trace_file *file;      /* NULL: no record of this rank */
+    const trace_file *file;       /* NULL: no record of this rank */
     const trace_call **by_number; /* its collectives, in order of number */
     int count;
 } trace_member;

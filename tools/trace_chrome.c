@@ -3,10 +3,9 @@
  * in it a track per group, and further ones where calls overlap. Each call is a slice; in it, "waiting" lasts until
  * the last rank has come. A call that was never done has a beginning only.
  */
-#include "tools/trace.h"
-
 #include "base/file.h"
 #include "base/memory.h"
+#include "tools/trace.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -36,8 +35,8 @@ static td_status write_event(chrome *c, json_t *event) {
 static double us(const chrome *c, int64_t ns) { return (double)(ns - c->start_ns) * 1e-3; }
 
 static td_status name_it(chrome *c, const char *what, int process, int track, const char *name) {
-    return write_event(c, json_pack("{ss ss si si s{ss}}", "name", what, "ph", "M", "pid", process, "tid", track,
-                                    "args", "name", name));
+    return write_event(c, json_pack("{ss ss si si s{ss}}", "name", what, "ph", "M", "pid", process, "tid",
+                                    track, "args", "name", name));
 }
 
 static const trace_merged *merged_of(const trace_job *job, const trace_file *file, const trace_group *g) {
@@ -54,17 +53,19 @@ static td_status write_call(chrome *c, const trace_file *f, const trace_call *ca
     const char *name = *call->label ? call->label : call->kind;
     int64_t posted = trace_time(f, call->posted), done = trace_time(f, call->done);
     bool finished = call->state == TRACE_DONE;
-    json_t *event =
-        json_pack("{ss ss ss si si sf s{sI ss sI ss}}", "name", name, "cat", call->kind, "ph", finished ? "X" : "B",
-                  "pid", f->rank, "tid", track, "ts", us(c, posted), "args", "number", (json_int_t)call->number,
-                  "call", trace_describe(call).text, "step", (json_int_t)call->step, "state",
-                  finished ? "done" : call->state == TRACE_FAILED ? "failed" : "posted");
+    json_t *event = json_pack("{ss ss ss si si sf s{sI ss sI ss}}", "name", name, "cat", call->kind, "ph",
+                              finished ? "X" : "B", "pid", f->rank, "tid", track, "ts", us(c, posted), "args",
+                              "number", (json_int_t)call->number, "call", trace_describe(call).text, "step",
+                              (json_int_t)call->step, "state",
+                              finished                      ? "done"
+                              : call->state == TRACE_FAILED ? "failed"
+                                                            : "posted");
     if (event && finished) json_object_set_new(event, "dur", json_real((double)(done - posted) * 1e-3));
     TD_TRY(write_event(c, event));
     if (!finished || came <= posted) return TD_OK;
     if (came > done) came = done; /* clocks of two machines */
-    return write_event(c, json_pack("{ss ss ss si si sf sf}", "name", "waiting", "cat", "waiting", "ph", "X", "pid",
-                                    f->rank, "tid", track, "ts", us(c, posted), "dur",
+    return write_event(c, json_pack("{ss ss ss si si sf sf}", "name", "waiting", "cat", "waiting", "ph", "X",
+                                    "pid", f->rank, "tid", track, "ts", us(c, posted), "dur",
                                     (double)(came - posted) * 1e-3));
 }
 
@@ -94,8 +95,8 @@ static td_status write_file(chrome *c, const trace_file *f) {
     char name[128];
     snprintf(name, sizeof name, "rank %d (%s, process %lld)", f->rank, f->host, (long long)f->pid);
     TD_TRY(name_it(c, "process_name", f->rank, 0, name));
-    TD_TRY(write_event(c, json_pack("{ss ss si si s{si}}", "name", "process_sort_index", "ph", "M", "pid", f->rank,
-                                    "tid", 0, "args", "sort_index", f->rank)));
+    TD_TRY(write_event(c, json_pack("{ss ss si si s{si}}", "name", "process_sort_index", "ph", "M", "pid",
+                                    f->rank, "tid", 0, "args", "sort_index", f->rank)));
     for (int g = 0; g < f->group_count; g++) TD_TRY(write_group(c, f, g));
     return TD_OK;
 }

@@ -4,9 +4,8 @@
  * are of one clock. Other machines' clocks are set by their wall clocks first, then by the calls that both have
  * finished: a call that needs all ranks ends everywhere at about the same time.
  */
-#include "tools/trace.h"
-
 #include "base/memory.h"
+#include "tools/trace.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +19,14 @@ static td_status check_files(const trace_file *files, int count) {
     for (int i = 1; i < count; i++) {
         const trace_file *a = &files[i - 1], *b = &files[i];
         if (a->rank == b->rank)
-            return td_fail(TD_ERR_ARG, 0, "trace", "%s and %s are both of rank %d", a->path, b->path, a->rank);
+            return td_fail(TD_ERR_ARG, 0, "trace", "%s and %s are both of rank %d", a->path, b->path,
+                           a->rank);
         if (a->world_size != b->world_size || strcmp(a->job, b->job) != 0 || a->attempt != b->attempt)
-            return td_fail(TD_ERR_ARG, 0, "trace",
-                           "%s (job \"%s\", attempt %d, %d ranks) and %s (job \"%s\", attempt %d, %d ranks) are not "
-                           "of the same job",
-                           a->path, a->job, a->attempt, a->world_size, b->path, b->job, b->attempt, b->world_size);
+            return td_fail(
+                TD_ERR_ARG, 0, "trace",
+                "%s (job \"%s\", attempt %d, %d ranks) and %s (job \"%s\", attempt %d, %d ranks) are not "
+                "of the same job",
+                a->path, a->job, a->attempt, a->world_size, b->path, b->job, b->attempt, b->world_size);
     }
     return TD_OK;
 }

@@ -1,14 +1,13 @@
 /* Reading what a flight recorder wrote. The file may be cut off, damaged or something else altogether: every value
  * is looked at before it is believed, and what is wrong is told with its line. */
-#include "tools/trace.h"
-
 #include "base/file.h"
 #include "base/memory.h"
+#include "tools/trace.h"
 
 #include <jansson.h>
 #include <string.h>
 
-enum { MOST_BYTES = 256 << 20 };
+enum { MOST_BYTES = 256 << 20, MOST_GROUPS = 64 };
 
 /* Where the reader is, for messages. */
 typedef struct reader {
@@ -31,12 +30,14 @@ static td_status get_number(const reader *r, const json_t *line, const char *key
         return TD_OK;
     }
     return td_fail(TD_ERR_FORMAT, 0, "trace", "%s, line %d: \"%s\" is %s", r->file->path, r->line, key,
-                   !found ? "missing" : json_is_integer(found) ? "out of range" : "no number");
+                   !found                   ? "missing"
+                   : json_is_integer(found) ? "out of range"
+                                            : "no number");
 }
 
 static td_status get_int(const reader *r, const json_t *line, const char *key, int64_t least, int64_t most,
                          int *value) {
-    int64_t number;
+    int64_t number = 0;
     TD_TRY(get_number(r, line, key, least, most, &number));
     *value = (int)number;
     return TD_OK;
@@ -48,14 +49,16 @@ static td_status get_text(const reader *r, const json_t *line, const char *key, 
     if (!json_is_string(found) || json_string_length(found) >= room ||
         json_string_length(found) != strlen(json_string_value(found)))
         return td_fail(TD_ERR_FORMAT, 0, "trace", "%s, line %d: \"%s\" is %s", r->file->path, r->line, key,
-                       !found ? "missing" : json_is_string(found) ? "too long" : "no text");
+                       !found                  ? "missing"
+                       : json_is_string(found) ? "too long"
+                                               : "no text");
     strcpy(text, json_string_value(found));
     return TD_OK;
 }
 
 static td_status read_head(reader *r, const json_t *line) {
     trace_file *f = r->file;
-    int64_t version;
+    int64_t version = 0;
     if (!json_object_get(line, "tandem_trace")) return wrong(r, "this is no record of a Tandem rank");
     TD_TRY(get_number(r, line, "tandem_trace", 1, INT32_MAX, &version));
     if (version != 1) return wrong(r, "the record is of a newer version than this program knows");
@@ -66,8 +69,10 @@ static td_status read_head(reader *r, const json_t *line) {
     TD_TRY(get_int(r, line, "written_by", -1, 1 << 24, &f->written_by));
     TD_TRY(get_number(r, line, "pid", 0, INT32_MAX, &f->pid));
     TD_TRY(get_number(r, line, "written_ns", 0, INT64_MAX / 4, &f->written_ns));
-    TD_TRY(get_number(r, line, "wall_minus_clock_ns", -INT64_MAX / 4, INT64_MAX / 4, &f->wall_minus_clock_ns));
+    TD_TRY(
+        get_number(r, line, "wall_minus_clock_ns", -INT64_MAX / 4, INT64_MAX / 4, &f->wall_minus_clock_ns));
     TD_TRY(get_number(r, line, "recorded", 0, INT64_MAX, &f->recorded));
+    f->final = json_is_true(json_object_get(line, "final"));
     TD_TRY(get_text(r, line, "host", f->host, sizeof f->host));
     TD_TRY(get_text(r, line, "job", f->job, sizeof f->job));
     return get_text(r, line, "reason", f->reason, sizeof f->reason);
@@ -84,6 +89,7 @@ static void *grow(void *list, int count, int *room, size_t size) {
 
 static td_status read_group(reader *r, const json_t *line) {
     trace_file *f = r->file;
+    if (f->group_count == MOST_GROUPS) return wrong(r, "too many groups");
     trace_group *groups = grow(f->groups, f->group_count, &r->group_room, sizeof *groups), g = {0};
     if (!groups) return TD_ERR_MEMORY;
     f->groups = groups;
@@ -137,7 +143,7 @@ static td_status read_call(reader *r, const json_t *line) {
 }
 
 static td_status read_end(reader *r, const json_t *line) {
-    int64_t count;
+    int64_t count = 0;
     TD_TRY(get_number(r, line, "end", 0, INT64_MAX, &count));
     if (count != r->file->call_count) return wrong(r, "some calls are missing");
     r->ended = true;
@@ -203,7 +209,9 @@ trace_text trace_describe(const trace_call *c) {
     char op[24] = "", much[40] = "", place[32] = "", label[40] = "";
     if (*c->op) snprintf(op, sizeof op, "(%s)", c->op);
     if (*c->dtype) snprintf(much, sizeof much, " of %lld %s", (long long)c->count, c->dtype);
-    if (c->root >= 0) snprintf(place, sizeof place, strcmp(c->kind, "send") == 0 ? " to rank %d" : " from rank %d", c->root);
+    if (c->root >= 0)
+        snprintf(place, sizeof place, strcmp(c->kind, "send") == 0 ? " to rank %d" : " from rank %d",
+                 c->root);
     if (*c->label) snprintf(label, sizeof label, " \"%s\"", c->label);
     snprintf(out.text, sizeof out.text, "%s%s%s%s%s", c->kind, op, much, place, label);
     return out;

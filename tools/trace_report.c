@@ -4,10 +4,9 @@
  * merely not come yet, in a job that was looked at while it ran, is not reported: others must have waited for a
  * second, or the group be broken.
  */
-#include "tools/trace.h"
-
 #include "base/memory.h"
 #include "base/number.h"
+#include "tools/trace.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -55,13 +54,14 @@ static trace_text step_of(const trace_call *c) {
 static td_status say_rank(const report *r, const trace_file *f) {
     const char *lost = f->recorded > f->call_count ? "; older ones are gone" : "";
     if (r->json)
-        return say_row(r, json_pack("{ss si ss sI si sI ss si sf}", "trace", "rank", "rank", f->rank, "host", f->host,
-                                    "pid", (json_int_t)f->pid, "calls", f->call_count, "recorded",
+        return say_row(r, json_pack("{ss si ss sI si sI ss si sf}", "trace", "rank", "rank", f->rank, "host",
+                                    f->host, "pid", (json_int_t)f->pid, "calls", f->call_count, "recorded",
                                     (json_int_t)f->recorded, "reason", f->reason, "written_by", f->written_by,
                                     "clock_shift_us", (double)f->shift_ns * 1e-3));
     fprintf(r->out, "rank %d on %s, process %lld: %s call%s%s", f->rank, f->host, (long long)f->pid,
             td_format_count(f->call_count).text, plural(f->call_count), lost);
-    if (f->written_by >= 0 && f->written_by != f->rank) fprintf(r->out, "; written by rank %d", f->written_by);
+    if (f->written_by >= 0 && f->written_by != f->rank)
+        fprintf(r->out, "; written by rank %d", f->written_by);
     fprintf(r->out, "\n");
     return TD_OK;
 }
@@ -93,8 +93,8 @@ static td_status say_cause(report *r, const trace_merged *g) {
     if (!g->broken) return TD_OK;
     r->wrong = true;
     if (r->json)
-        return say_row(r, json_pack("{ss ss si ss}", "trace", "broken", "ranks", g->ranks, "ordinal", g->ordinal,
-                                    "cause", g->cause));
+        return say_row(r, json_pack("{ss ss si ss}", "trace", "broken", "ranks", g->ranks, "ordinal",
+                                    g->ordinal, "cause", g->cause));
     fprintf(r->out, "the group of ranks %s is broken: %s\n", g->ranks, g->cause);
     return TD_OK;
 }
@@ -104,56 +104,51 @@ static bool is_same_call(const trace_call *a, const trace_call *b) {
            a->count == b->count && a->root == b->root && a->more == b->more;
 }
 
-/* Members a < b that differ in this call; false when they agree. */
-static bool find_difference(const trace_merged *g, int64_t number, int *a, int *b) {
-    const trace_call *first = NULL;
-    for (int r = 0; r < g->size; r++) {
-        const trace_call *c = trace_find(&g->members[r], number);
-        if (!c) continue;
-        if (!first) {
-            first = c;
-            *a = r;
-        } else if (!is_same_call(first, c)) {
-            *b = r;
-            return true;
-        }
-    }
-    return false;
+/* The first member that has this call on record, before member `limit`; -1: none. */
+static int first_with(const trace_merged *g, int64_t number, int limit) {
+    for (int r = 0; r < limit; r++)
+        if (trace_find(&g->members[r], number)) return r;
+    return -1;
 }
 
-static int64_t oldest_of(const trace_merged *g) {
-    int64_t oldest = INT64_MAX;
-    for (int r = 0; r < g->size; r++)
-        if (g->members[r].count && g->members[r].by_number[0]->number < oldest)
-            oldest = g->members[r].by_number[0]->number;
-    return oldest;
+/* The first call that two members made differently; 0: there is none. */
+static int64_t find_difference(const trace_merged *g, int *a, int *b) {
+    int64_t first = 0;
+    for (int m = 1; m < g->size; m++)
+        for (int i = 0; i < g->members[m].count; i++) {
+            const trace_call *c = g->members[m].by_number[i];
+            if (first && c->number >= first) break;
+            int other = first_with(g, c->number, m);
+            if (other < 0 || is_same_call(trace_find(&g->members[other], c->number), c)) continue;
+            first = c->number;
+            *a = other;
+            *b = m;
+        }
+    return first;
 }
 
 static int64_t newest_of(const trace_merged *g) {
     int64_t newest = 0;
     for (int r = 0; r < g->size; r++) {
         const trace_member *m = &g->members[r];
-        if (m->count && m->by_number[m->count - 1]->number > newest) newest = m->by_number[m->count - 1]->number;
+        if (m->count && m->by_number[m->count - 1]->number > newest)
+            newest = m->by_number[m->count - 1]->number;
     }
     return newest;
 }
 
-/* The member with the most records knows all numbers that any two can have in common. */
-static td_status say_mismatch(report *r, const trace_merged *g) {
+static td_status say_mismatch(report *r, const trace_merged *g, bool *differ) {
     int a = 0, b = 0;
-    int64_t first = INT64_MAX;
-    for (int m = 0; m < g->size; m++)
-        for (int i = 0; i < g->members[m].count && g->members[m].by_number[i]->number < first; i++)
-            if (find_difference(g, g->members[m].by_number[i]->number, &a, &b))
-                first = g->members[m].by_number[i]->number;
-    if (first == INT64_MAX || !find_difference(g, first, &a, &b)) return TD_OK;
+    int64_t first = find_difference(g, &a, &b);
+    *differ = first > 0;
+    if (!first) return TD_OK;
     r->wrong = true;
     const trace_call *x = trace_find(&g->members[a], first), *y = trace_find(&g->members[b], first);
     int rank_x = g->members[a].file->rank, rank_y = g->members[b].file->rank;
     if (r->json)
-        return say_row(r, json_pack("{ss ss si sI si ss si ss}", "trace", "mismatch", "ranks", g->ranks, "ordinal",
-                                    g->ordinal, "number", (json_int_t)first, "rank", rank_x, "call",
-                                    trace_describe(x).text, "other_rank", rank_y, "other_call",
+        return say_row(r, json_pack("{ss ss si sI si ss si ss}", "trace", "mismatch", "ranks", g->ranks,
+                                    "ordinal", g->ordinal, "number", (json_int_t)first, "rank", rank_x,
+                                    "call", trace_describe(x).text, "other_rank", rank_y, "other_call",
                                     trace_describe(y).text));
     fprintf(r->out, "call %lld of the group of ranks %s%s: rank %d calls %s, but rank %d calls %s%s\n",
             (long long)first, g->ranks, step_of(x).text, rank_x, trace_describe(x).text, rank_y,
@@ -162,10 +157,17 @@ static td_status say_mismatch(report *r, const trace_merged *g) {
     return TD_OK;
 }
 
+/* Will nothing more come? */
+static bool is_over(const trace_merged *g) {
+    for (int r = 0; r < g->size; r++)
+        if (g->members[r].file && g->members[r].file->final) return true;
+    return g->broken;
+}
+
 /* How long members have been in this call without an end, on the common clock; 0: nobody is. `waiting` receives
  * the job's ranks of those, as text and as an array. */
-static int64_t see_waiting(const trace_merged *g, int64_t number, const trace_call **call, char *text, size_t room,
-                           json_t *array) {
+static int64_t see_waiting(const trace_merged *g, int64_t number, const trace_call **call, char *text,
+                           size_t room, json_t *array) {
     int64_t since = INT64_MAX, until = 0;
     size_t used = 0;
     *text = 0;
@@ -177,10 +179,12 @@ static int64_t see_waiting(const trace_merged *g, int64_t number, const trace_ca
         if (!*call) *call = c;
         if (c->state == TRACE_DONE) continue;
         int64_t posted = trace_time(m->file, c->posted);
-        int64_t seen = trace_time(m->file, c->state == TRACE_FAILED && c->done ? c->done : m->file->written_ns);
+        int64_t seen =
+            trace_time(m->file, c->state == TRACE_FAILED && c->done ? c->done : m->file->written_ns);
         if (posted < since) since = posted;
         if (seen > until) until = seen;
-        if (used < room) used += (size_t)snprintf(text + used, room - used, "%s%d", used ? ", " : "", m->file->rank);
+        if (used < room)
+            used += (size_t)snprintf(text + used, room - used, "%s%d", used ? ", " : "", m->file->rank);
         json_array_append_new(array, json_integer(m->file->rank));
     }
     return until > since ? until - since : 0;
@@ -190,13 +194,14 @@ static td_status say_missing(report *r, const trace_merged *g, int member, int64
     const trace_member *m = &g->members[member];
     int64_t last = m->count ? m->by_number[m->count - 1]->number : 0;
     if (last >= newest) return TD_OK;
-    if (m->file && !m->count && m->file->recorded > m->file->call_count) return TD_OK; /* forgotten over others */
+    if (m->file && !m->count && m->file->recorded > m->file->call_count)
+        return TD_OK; /* forgotten over others */
     char who[256];
     const trace_call *call;
     json_t *waiting = json_array();
     int64_t next = m->file ? last + 1 : newest;
     int64_t waited = see_waiting(g, next, &call, who, sizeof who, waiting);
-    if (!call || (waited < LEAST_WAIT_NS && !g->broken)) {
+    if (!call || (waited < LEAST_WAIT_NS && !is_over(g))) {
         json_decref(waiting);
         return TD_OK;
     }
@@ -213,8 +218,9 @@ static td_status say_missing(report *r, const trace_merged *g, int member, int64
     fprintf(r->out, "rank %d %s call %lld of the group of ranks %s: %s%s\n", rank,
             m->file ? "never came to" : "left no record; it may be missing in", (long long)next, g->ranks,
             trace_describe(call).text, step_of(call).text);
-    if (*who) fprintf(r->out, "  rank%s %s waited there for %s\n", strchr(who, ',') ? "s" : "", who,
-                      td_format_seconds((double)waited * 1e-9).text);
+    if (*who)
+        fprintf(r->out, "  rank%s %s waited there for %s\n", strchr(who, ',') ? "s" : "", who,
+                td_format_seconds((double)waited * 1e-9).text);
     if (m->file && last) {
         const trace_call *c = m->by_number[m->count - 1];
         fprintf(r->out, "  its last was call %lld: %s%s, %s\n", (long long)last, trace_describe(c).text,
@@ -226,14 +232,17 @@ static td_status say_missing(report *r, const trace_merged *g, int member, int64
 }
 
 /* All came, and not all were done. */
-static td_status say_unfinished(report *r, const trace_merged *g, int64_t newest) {
-    for (int64_t number = oldest_of(g); number <= newest; number++) {
+static td_status say_unfinished(report *r, const trace_merged *g) {
+    const trace_member *m = g->members;
+    while (m < g->members + g->size - 1 && !m->file) m++;
+    for (int i = 0; i < m->count; i++) {
+        int64_t number = m->by_number[i]->number;
         char who[256];
         const trace_call *call;
         if (!trace_all_came(g, number)) continue;
         json_t *waiting = json_array();
         int64_t waited = see_waiting(g, number, &call, who, sizeof who, waiting);
-        if (!*who || (waited < LEAST_WAIT_NS && !g->broken)) {
+        if (!*who || (waited < LEAST_WAIT_NS && !is_over(g))) {
             json_decref(waiting);
             continue;
         }
@@ -245,7 +254,9 @@ static td_status say_unfinished(report *r, const trace_merged *g, int64_t newest
             return say_row(r, row);
         }
         json_decref(waiting);
-        fprintf(r->out, "call %lld of the group of ranks %s was begun by all whose records are here, but not finished by rank%s %s: %s%s\n",
+        fprintf(r->out,
+                "call %lld of the group of ranks %s was begun by all whose records are here, but not "
+                "finished by rank%s %s: %s%s\n",
                 (long long)number, g->ranks, strchr(who, ',') ? "s" : "", who, trace_describe(call).text,
                 step_of(call).text);
         return TD_OK;
@@ -255,10 +266,11 @@ static td_status say_unfinished(report *r, const trace_merged *g, int64_t newest
 
 static td_status say_group(report *r, const trace_merged *g) {
     int64_t newest = newest_of(g);
+    bool differ = false;
     TD_TRY(say_cause(r, g));
-    TD_TRY(say_mismatch(r, g));
+    TD_TRY(say_mismatch(r, g, &differ));
     for (int m = 0; m < g->size; m++) TD_TRY(say_missing(r, g, m, newest));
-    return say_unfinished(r, g, newest);
+    return differ ? TD_OK : say_unfinished(r, g);
 }
 
 /* --- who was late --------------------------------------------------------------------------------------- */
@@ -326,7 +338,8 @@ static td_status say_stragglers(const report *r) {
         const trace_member *widest = &job->groups[g].members[0];
         for (int m = 1; m < job->groups[g].size; m++)
             if (job->groups[g].members[m].count > widest->count) widest = &job->groups[g].members[m];
-        for (int i = 0; i < widest->count; i++) see_last(job, &job->groups[g], widest->by_number[i]->number, late);
+        for (int i = 0; i < widest->count; i++)
+            see_last(job, &job->groups[g], widest->by_number[i]->number, late);
     }
     qsort(late, (size_t)job->file_count, sizeof *late, compare_lateness);
     td_status status = TD_OK;

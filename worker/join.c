@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/parallel.h"
+#include "dist/recorder.h"
 #include "worker/platform.h"
 
 #include <math.h>
@@ -65,6 +66,7 @@ static td_status settle_threads(worker_run *run) {
 }
 
 td_status worker_join(worker_run *run) {
+    if (run->options.trace_dir) setenv(TD_ENV_TRACE_DIR, run->options.trace_dir, 1);
     TD_TRY(td_job_open(&run->job));
     run->rank = td_job_rank(run->job);
     run->world_size = td_job_world_size(run->job);

@@ -42,6 +42,7 @@ static const td_option options_table[] = {
     {"backend",             0, TD_OPTION_TEXT,      AT(backend),           "NAME",    "how ranks exchange data; the first that can serve"},
     {"stall-timeout",       0, TD_OPTION_SECONDS,   AT(stall_timeout),     "SECONDS", "give up waiting for a rank; 600", NULL, 1e-3, INFINITY},
     {"shutdown-timeout",    0, TD_OPTION_SECONDS,   AT(shutdown_timeout),  "SECONDS", "with -n: from asking ranks to stop to killing them; 10", NULL, 0, INFINITY},
+    {"trace-dir",           0, TD_OPTION_TEXT,      AT(trace_dir),         "DIR",     "a rank that fails, or waits for long, writes what it called there; see tandem trace"},
     {"verbose",             0, TD_OPTION_FLAG,      AT(verbose),           NULL,      "why backends were refused, and other news"},
     {"json",                0, TD_OPTION_FLAG,      AT(json),              NULL,      "one JSON object a line on standard output"},
     {0},

@@ -25,6 +25,7 @@ typedef struct worker_options {
     const char *device, *backend;        /* backend NULL: the first that serves */
     double stall_timeout;                /* seconds; 0: the job's */
     double shutdown_timeout;             /* for the launcher */
+    const char *trace_dir;               /* for the flight recorder, or NULL */
     bool verbose, json;
 } worker_options;
 

@@ -3,6 +3,7 @@
  * allow. `advance` never waits; where it stops it says which counter of which rank it misses, and only
  * td_shm_wait then waits for that.
  */
+#include "dist/recorder_ring.h"
 #include "dist/shm/protocol.h"
 #include "dist/shm/steps.h"
 
@@ -91,6 +92,7 @@ static td_status meet(td_group *group, td_work *work, td_missing *missing) {
             return disagree(group, work, work->met, theirs);
     }
     work->stage = TD_SHM_MET;
+    td_record_started(group, work);
     return TD_OK;
 }
 

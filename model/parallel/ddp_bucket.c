@@ -4,6 +4,7 @@
 #include "model/parallel/internal.h"
 #include "model/tensor/storage.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const td_device cpu = {TD_DEVICE_CPU, 0};
@@ -77,6 +78,7 @@ td_status ddp_make_buckets(td_ddp *ddp, size_t bucket_bytes) {
     cut(ddp, bucket_bytes);
     for (size_t b = 0; b < ddp->bucket_count; b++) {
         td_ddp_bucket *bucket = &ddp->buckets[b];
+        snprintf(bucket->label, sizeof bucket->label, "ddp bucket %zu", b);
         TD_TRY(td_arena_alloc(td_group_arena(ddp->group), bucket->elements * td_dtype_size(bucket->dtype),
                               &bucket->data));
     }
@@ -139,8 +141,15 @@ td_status ddp_post(td_ddp *ddp, td_ddp_bucket *bucket, double weight, int64_t sa
         set_number(bucket, bucket->samples_at + 1 + (i - bucket->first), filled);
     }
     set_number(bucket, bucket->samples_at, samples < 0 ? 1 : (double)samples);
-    return td_group_all_reduce(ddp->group, bucket->data, bucket->elements, bucket->dtype,
-                               samples < 0 ? TD_REDUCE_AVG : TD_REDUCE_SUM, cpu, NULL, &bucket->work);
+    td_call call = {.kind = TD_CALL_ALL_REDUCE,
+                    .dtype = bucket->dtype,
+                    .op = samples < 0 ? TD_REDUCE_AVG : TD_REDUCE_SUM,
+                    .count = bucket->elements,
+                    .input = bucket->data,
+                    .output = bucket->data,
+                    .label = bucket->label,
+                    .device = cpu};
+    return td_group_post(ddp->group, &call, &bucket->work);
 }
 
 td_status ddp_finish(td_ddp *ddp, td_ddp_bucket *bucket, bool weighted) {

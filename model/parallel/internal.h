@@ -40,6 +40,7 @@ typedef struct td_ddp_bucket {
     size_t elements;   /* all */
     size_t waiting;    /* slots that this pass has not brought yet */
     td_work *work;     /* posted in this pass */
+    char label[32];    /* for the flight recorder: "ddp bucket 3" */
 } td_ddp_bucket;
 
 struct td_ddp {

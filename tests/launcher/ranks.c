@@ -16,6 +16,7 @@
  *     attempt:N:WHAT (WHAT, in attempt N only)
  *     variable:NAME (say an environment variable's value)
  *     step:N (tell the launcher: training, at step N; opens the job)
+ *     sum:N (an all-reduce of N numbers)
  *     columns (say those of the terminal behind the launcher)
  */
 #include "dist/control.h"
@@ -55,6 +56,13 @@ static void reduce(long times) {
     }
     printf("sum %g\n", sum);
     fflush(stdout);
+}
+
+static void sum(long count) {
+    double *numbers = calloc((size_t)count, sizeof *numbers);
+    need(td_group_all_reduce(group, numbers, (size_t)count, TD_DTYPE_F64, TD_REDUCE_SUM,
+                             (td_device){TD_DEVICE_CPU, 0}, NULL, NULL));
+    free(numbers);
 }
 
 static void leave_group(void) {
@@ -182,6 +190,8 @@ static void act(const char *what) {
         join_group();
     else if (IS("reduce"))
         reduce(number);
+    else if (IS("sum"))
+        sum(number);
     else if (IS("leave"))
         leave_group();
     else if (IS("columns"))
