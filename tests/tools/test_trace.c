@@ -28,8 +28,8 @@ static void remove_folder(void) {
 
 /* `tandem trace FOLDER --json`; gives the lines, in one array. */
 static json_t *trace(int code) {
-    launch l = launch_start_with((launch_setup){0},
-                                 (const char *[]){TANDEM, "trace", folder, "--json", "--chrome", chrome, NULL});
+    launch l = launch_start_with(
+        (launch_setup){0}, (const char *[]){TANDEM, "trace", folder, "--json", "--chrome", chrome, NULL});
     launch_finish(&l);
     ck_code(&l, code);
     json_t *rows = json_array();
@@ -75,8 +75,8 @@ static void check_missing(const json_t *rows, int rank, int last) {
 }
 
 START_TEST(a_rank_that_hangs_is_named_with_the_call_it_should_have_made) {
-    RUN(l, "-n", "3", "--trace-dir", folder, "--stall-timeout", "700ms", "--shutdown-timeout", "1s", "--", RANKS,
-        "*", "join", "*", "reduce:4", "2", "hang", "*", "sum:5");
+    RUN(l, "-n", "3", "--trace-dir", folder, "--stall-timeout", "700ms", "--shutdown-timeout", "1s", "--",
+        RANKS, "*", "join", "*", "reduce:4", "2", "hang", "*", "sum:5");
     ck_contains(l.errors, "tandem trace /tmp/tandem-trace-");
     launch_free(&l);
     json_t *rows = trace(1);
@@ -100,8 +100,8 @@ START_TEST(a_killed_rank_is_named_from_what_it_left_in_shared_memory) {
 END_TEST
 
 START_TEST(calls_that_differ_are_told_with_both_ranks) {
-    RUN(l, "-n", "3", "--trace-dir", folder, "--", RANKS, "*", "join", "*", "reduce:4", "1", "sum:6", "0", "sum:5",
-        "2", "sum:5");
+    RUN(l, "-n", "3", "--trace-dir", folder, "--", RANKS, "*", "join", "*", "reduce:4", "1", "sum:6", "0",
+        "sum:5", "2", "sum:5");
     launch_free(&l);
     json_t *rows = trace(1);
     const json_t *row = find_row(rows, "mismatch");
@@ -125,7 +125,8 @@ static void check_chrome(int ranks, int calls) {
         const char *phase = text_in(event, "ph");
         named += strcmp(text_in(event, "name"), "process_name") == 0;
         if (strcmp(phase, "X") != 0) continue;
-        double at = json_real_value(json_object_get(event, "ts")), took = json_real_value(json_object_get(event, "dur"));
+        double at = json_real_value(json_object_get(event, "ts")),
+               took = json_real_value(json_object_get(event, "dur"));
         ck_assert_double_ge(took, 0);
         if (strcmp(text_in(event, "name"), "waiting") == 0) {
             waits++;
@@ -145,13 +146,13 @@ static void check_chrome(int ranks, int calls) {
 
 START_TEST(a_running_job_is_looked_at_without_disturbing_it) {
     char pid[16];
-    launch l = START("-n", "3", "--", RANKS, "*", "join", "*", "reduce:4", "0", "sleep:60", "*", "reduce:1", "*",
-                     "hang");
+    launch l = START("-n", "3", "--", RANKS, "*", "join", "*", "reduce:4", "0", "sleep:60", "*", "reduce:1",
+                     "*", "hang");
     for (int i = 0; i < 6; i++) launch_expect(&l, "sum 3");
     usleep(200000);
     snprintf(pid, sizeof pid, "%d", (int)l.pid);
-    launch look = launch_start_with(
-        (launch_setup){0}, (const char *[]){TANDEM, "trace", "--live", pid, "--into", folder, NULL});
+    launch look = launch_start_with((launch_setup){0},
+                                    (const char *[]){TANDEM, "trace", "--live", pid, "--into", folder, NULL});
     launch_finish(&look);
     ck_code(&look, 0);
     ck_contains(look.output, "all ranks made the same calls");
@@ -183,9 +184,10 @@ START_TEST(a_job_that_ends_well_writes_nothing) {
 END_TEST
 
 START_TEST(training_has_labels_and_steps) {
-    launch l = launch_start_with((launch_setup){0},
-                                 (const char *[]){TANDEM, "train", "-n", "2", "--trace-dir", folder, "--model", "mlp",
-                                                  "--batch-size", "8", "--json", "--log-interval", "1", NULL});
+    launch l =
+        launch_start_with((launch_setup){0}, (const char *[]){TANDEM, "train", "-n", "2", "--trace-dir",
+                                                              folder, "--model", "mlp", "--batch-size", "8",
+                                                              "--json", "--log-interval", "1", NULL});
     launch_expect(&l, "\"step\":3");
     kill(l.pid, SIGTERM); /* the job fails, so the launcher writes */
     launch_finish(&l);
@@ -211,20 +213,25 @@ static trace_file make_record(int rank, int64_t ahead, int64_t wall, int calls, 
     size_t size;
     trace_file f;
     FILE *out = open_memstream(&text, &size);
-    fprintf(out,
-            "{\"tandem_trace\":1,\"rank\":%d,\"world_size\":2,\"node\":%d,\"host\":\"h%d\",\"pid\":1,\"job\":\"j\","
-            "\"attempt\":0,\"reason\":\"\",\"written_by\":-1,\"written_ns\":%lld,\"wall_minus_clock_ns\":%lld,"
-            "\"recorded\":%d}\n",
-            rank, rank, rank, (long long)(3000000000 + ahead), (long long)wall, calls);
-    fprintf(out,
-            "{\"group\":1,\"ranks\":\"0-1\",\"size\":2,\"rank\":%d,\"backend\":\"mpi\",\"ordinal\":0,\"state\":"
-            "\"open\"}\n",
-            rank);
+    fprintf(
+        out,
+        "{\"tandem_trace\":1,\"rank\":%d,\"world_size\":2,\"node\":%d,\"host\":\"h%d\",\"pid\":1,\"job\":"
+        "\"j\","
+        "\"attempt\":0,\"reason\":\"\",\"written_by\":-1,\"written_ns\":%lld,\"wall_minus_clock_ns\":%lld,"
+        "\"recorded\":%d}\n",
+        rank, rank, rank, (long long)(3000000000 + ahead), (long long)wall, calls);
+    fprintf(
+        out,
+        "{\"group\":1,\"ranks\":\"0-1\",\"size\":2,\"rank\":%d,\"backend\":\"mpi\",\"ordinal\":0,\"state\":"
+        "\"open\"}\n",
+        rank);
     for (int i = 1; i <= calls; i++)
         fprintf(out,
-                "{\"call\":%d,\"group\":1,\"kind\":\"barrier\",\"op\":\"\",\"dtype\":\"\",\"count\":0,\"root\":-1,"
+                "{\"call\":%d,\"group\":1,\"kind\":\"barrier\",\"op\":\"\",\"dtype\":\"\",\"count\":0,"
+                "\"root\":-1,"
                 "\"state\":\"done\",\"step\":0,\"posted\":%lld,\"done\":%lld}\n",
-                i, (long long)(i * INT64_C(1000000) + ahead + late), (long long)(i * INT64_C(1000000) + ahead + 50000));
+                i, (long long)(i * INT64_C(1000000) + ahead + late),
+                (long long)(i * INT64_C(1000000) + ahead + 50000));
     fprintf(out, "{\"end\":%d}\n", calls);
     fclose(out);
     ck_ok(trace_parse(text, size, "made", &f));
@@ -234,7 +241,8 @@ static trace_file make_record(int rank, int64_t ahead, int64_t wall, int calls, 
 
 START_TEST(clocks_of_two_machines_are_set_by_common_calls) {
     /* Rank 1's clock began 5 s earlier, and its wall clock is 3 ms off. */
-    trace_file files[2] = {make_record(1, 5000000000, 995003000000, 9, 20000), make_record(0, 0, 1000000000000, 9, 0)};
+    trace_file files[2] = {make_record(1, 5000000000, 995003000000, 9, 20000),
+                           make_record(0, 0, 1000000000000, 9, 0)};
     trace_job job;
     ck_ok(trace_merge(files, 2, &job));
     ck_assert_int_eq(job.files[0].rank, 0);
@@ -259,7 +267,8 @@ START_TEST(a_rank_without_a_record_is_missed) {
     fclose(out);
     ck_assert(wrong);
     ck_contains(text, "rank 1: no record");
-    ck_contains(text, "rank 1 left no record; it may be missing in call 3 of the group of ranks 0-1: barrier");
+    ck_contains(text,
+                "rank 1 left no record; it may be missing in call 3 of the group of ranks 0-1: barrier");
     free(text);
     trace_job_clear(&job);
     trace_clear(&file);
@@ -369,7 +378,8 @@ static const struct {
 
 START_TEST(what_is_wrong_with_a_record_is_said) {
     trace_file f;
-    ck_fails(trace_parse(damaged[_i].text, strlen(damaged[_i].text), "bad", &f), TD_ERR_FORMAT, damaged[_i].says);
+    ck_fails(trace_parse(damaged[_i].text, strlen(damaged[_i].text), "bad", &f), TD_ERR_FORMAT,
+             damaged[_i].says);
 }
 END_TEST
 
@@ -411,7 +421,8 @@ Suite *make_suite(void) {
     TCase *tcase = tcase_create("trace");
     tcase_add_checked_fixture(tcase, make_folder, remove_folder);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(tcase, tests[i]);
-    tcase_add_loop_test(tcase, what_is_wrong_with_a_record_is_said, 0, (int)(sizeof damaged / sizeof *damaged));
+    tcase_add_loop_test(tcase, what_is_wrong_with_a_record_is_said, 0,
+                        (int)(sizeof damaged / sizeof *damaged));
     tcase_add_loop_test(tcase, wrong_usage_is_told, 0, (int)(sizeof misused / sizeof *misused));
     suite_add_tcase(suite, tcase);
     return suite;
