@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "launcher/errors.h"
+#include "launcher/keyboard.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -36,11 +37,12 @@ typedef struct guardian {
     int children; /* signalfd */
     int deaths; /* an epoll of the ranks' pidfds, which keeps the order in which they died; -1: unknown order
                  */
-    int failures; /* read end; -1 once all ranks are programs */
-    bool told;    /* the ranks have been told to stop */
-    bool killing; /* all must go: SIGKILL after every death until there are none */
-    int remains;  /* last reported number of processes left behind; -1: not reported */
-    int *kept;    /* the descriptors that it needs: the above, and a pidfd per rank */
+    int failures;            /* read end; -1 once all ranks are programs */
+    bool told;               /* the ranks have been told to stop */
+    bool killing;            /* all must go: SIGKILL after every death until there are none */
+    int remains;             /* last reported number of processes left behind; -1: not reported */
+    launcher_modes terminal; /* ours, where ranks have one */
+    int *kept;               /* the descriptors that it needs: the above, and a pidfd per rank */
     int kept_n;
 } guardian;
 
@@ -299,6 +301,7 @@ static _Noreturn void guard(guardian *g) {
         if (fds[1].revents) take_deaths(g);
         if (fds[0].revents) wanted = take_orders(g);
     }
+    launcher_modes_put_back(&g->terminal);
     launcher_kill_descendants();
     launcher_errors_remove_folder(g->error_folder);
     _exit(0);
@@ -316,11 +319,14 @@ td_status launcher_guardian_start(const launcher_spawn *ranks, int n, const char
                   .children = -1,
                   .deaths = -1,
                   .failures = -1,
+                  .terminal.fd = -1,
                   .remains = -1};
     g.pids = td_calloc((size_t)n, sizeof *g.pids);
-    g.kept = td_calloc((size_t)n + 4, sizeof *g.kept);
+    g.kept = td_calloc((size_t)n + 5, sizeof *g.kept);
     if (g.kept) g.kept[g.kept_n++] = ends[1];
     bool enough = g.pids && g.kept;
+    if (ranks[0].terminal > 0) launcher_modes_note(&g.terminal); /* before the launcher changes them */
+    if (enough && g.terminal.fd >= 0) g.kept[g.kept_n++] = g.terminal.fd;
     /* A signal between fork and the guardian's own mask would wake the launcher's handlers in the wrong process. */
     sigset_t all, before;
     sigfillset(&all);
@@ -332,6 +338,7 @@ td_status launcher_guardian_start(const launcher_spawn *ranks, int n, const char
     td_free(g.pids);
     td_free(g.kept);
     close(ends[1]);
+    if (g.terminal.fd >= 0) close(g.terminal.fd);
     if (pid < 0) {
         close(ends[0]);
         return enough ? td_fail_errno(error, "launcher", "cannot start the guardian process") : TD_ERR_MEMORY;

@@ -4,6 +4,7 @@
 #include "launcher/uv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,6 +17,17 @@ bool launcher_keyboard_is_there(void) { return isatty(INPUT) && tcgetpgrp(INPUT)
 bool launcher_keyboard_is_elsewhere(void) {
     pid_t foreground = tcgetpgrp(INPUT);
     return foreground > 0 && foreground != getpgrp();
+}
+
+void launcher_modes_note(launcher_modes *modes) {
+    modes->fd = tcgetattr(INPUT, &modes->saved) == 0 ? fcntl(INPUT, F_DUPFD_CLOEXEC, 3) : -1;
+}
+
+void launcher_modes_put_back(const launcher_modes *modes) {
+    struct termios now;
+    if (modes->fd < 0 || tcgetattr(modes->fd, &now) != 0) return;
+    bool ours = !(now.c_lflag & (ICANON | ECHO)) && now.c_cc[VMIN] == 0 && now.c_cc[VTIME] == 0;
+    if (ours) tcsetattr(modes->fd, TCSANOW, &modes->saved);
 }
 
 /* Our modes while keys are passed on, given the rank's. */

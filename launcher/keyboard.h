@@ -13,6 +13,17 @@
 #include <termios.h>
 #include <uv.h>
 
+/* The modes of our terminal as another process of ours may have to put them back: the guardian, when the launcher was
+ * killed. */
+typedef struct launcher_modes {
+    int fd; /* a descriptor of its own; -1: there is no terminal */
+    struct termios saved;
+} launcher_modes;
+
+void launcher_modes_note(launcher_modes *modes);
+/* Nothing unless they are those of a keyboard that is passed on. */
+void launcher_modes_put_back(const launcher_modes *modes);
+
 typedef struct launcher_keyboard {
     uv_stream_t *to; /* the rank's terminal, *lent*; NULL: not started, or stopped */
     int waker;       /* an epoll descriptor that holds descriptor 0, so that uv never touches its flags */

@@ -220,8 +220,15 @@ static void on_straggler(uv_timer_t *timer) {
     look_whether_finished(o);
 }
 
+/* The rank's end, as far as we have it. */
+static void close_end(channel *c) {
+    if (c->ends[1] >= 0) close(c->ends[1]);
+    c->ends[1] = -1;
+}
+
 void launcher_output_finish(launcher_output *o) {
     o->finishing = true;
+    for (int i = 0; i < count_channels(o); i++) close_end(channel_at(o, i));
     uv_timer_start(&o->straggler, on_straggler, STRAGGLER_MS, 0);
     look_whether_finished(o);
 }
@@ -384,8 +391,8 @@ void launcher_output_give(const launcher_output *o, int rank, int null, launcher
 
 static td_status start_channel(launcher_output *o, channel *c, uv_loop_t *loop) {
     if (c->ends[0] < 0) return TD_OK;
-    close(c->ends[1]);
-    c->ends[1] = -1;
+    /* A rank that closes its descriptors has not lost its terminal: that would be a hangup. */
+    if (c->which != LAUNCHER_TERMINAL) close_end(c);
     TD_TRY(launcher_from_uv(uv_pipe_init(loop, &c->pipe, 0), "cannot watch the ranks' output"));
     c->pipe.data = c;
     c->ended = false;
@@ -462,8 +469,8 @@ void launcher_output_close(launcher_output **output) {
     if (!o) return;
     for (int i = 0; i < count_channels(o); i++) {
         channel *c = channel_at(o, i);
-        for (int end = 0; end < 2; end++)
-            if (c->ends[end] >= 0) close(c->ends[end]);
+        if (c->ends[0] >= 0) close(c->ends[0]);
+        close_end(c);
         launcher_stream_free(&c->stream);
     }
     for (int i = 0; i < 2; i++) {

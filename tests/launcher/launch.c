@@ -121,16 +121,18 @@ int launch_code(const launch *l) {
     return WIFSIGNALED(l->status) ? 128 + WTERMSIG(l->status) : WEXITSTATUS(l->status);
 }
 
-pid_t launch_guardian(const launch *l) {
+pid_t launch_child(pid_t parent) {
     char path[64];
     int pid = 0;
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)l->pid, (int)l->pid);
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
     FILE *file = fopen(path, "r");
     if (!file) return 0;
     if (fscanf(file, "%d", &pid) != 1) pid = 0;
     fclose(file);
     return pid;
 }
+
+pid_t launch_guardian(const launch *l) { return launch_child(l->pid); }
 
 static bool carries_mark(const char *pid, const char *mark) {
     char path[300];

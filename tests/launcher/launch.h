@@ -39,7 +39,9 @@ void launch_expect_more(launch *l);
 void launch_finish(launch *l);
 /* The status that a shell would show. */
 int launch_code(const launch *l);
-/* The parent of the ranks; 0 where the kernel does not list children. */
+/* The first child of a process; 0 where the kernel does not list children. */
+pid_t launch_child(pid_t parent);
+/* The parent of the ranks, likewise. */
 pid_t launch_guardian(const launch *l);
 /* How many processes with this launch's mark there are. */
 int launch_survivors(const launch *l);
