@@ -6,6 +6,7 @@
 #include "launcher/errors.h"
 #include "launcher/places.h"
 #include "launcher/port.h"
+#include "launcher/proc.h"
 #include "launcher/uv.h"
 
 #include <errno.h>
@@ -122,6 +123,7 @@ td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *
     launcher_attempt_facts(constants, number, &a->facts);
     if (!launcher_logs_folder(constants->logs)) launcher_errors_make_folder(a->error_folder);
     TD_TRY(prepare_ranks(a));
+    a->oom_kills = launcher_proc_oom_kills("");
     return launcher_guardian_start(a->spawns, a->n, a->error_folder, &a->guardian, &a->socket);
 }
 

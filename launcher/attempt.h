@@ -42,6 +42,7 @@ struct launcher_attempt {
     launcher_output *output;
     launcher_control *control;
     td_progress *progress;
+    int64_t oom_kills; /* before it began; -1: unknown */
     pid_t guardian;
     int socket; /* to the guardian; -1 */
 

@@ -26,6 +26,7 @@
 #include "base/number.h"
 #include "launcher/attempt.h"
 #include "launcher/clocks.h"
+#include "launcher/proc.h"
 #include "launcher/records.h"
 #include "launcher/report.h"
 #include "launcher/restart.h"
@@ -38,11 +39,13 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
     CULPRIT_MS = 1000,    /* for a rank that another has lost to end by itself */
-    LEFT_BEHIND_MS = 500, /* grace of processes that outlived ranks which all left with 0 */
+    DRAIN_MS = 200,       /* for processes that outlive ranks which all left with 0 to end by themselves */
+    LEFT_BEHIND_MS = 500, /* then their grace */
     GIVE_UP_MS = 5000,    /* after SIGKILL: what is still there is stuck in the kernel */
 };
 
@@ -155,6 +158,15 @@ static void note_progress(job *j, int number) {
     j->attempt.ranks[number].step = look.step;
 }
 
+/* SIGKILL comes from an administrator or from the kernel, which counts what it kills for lack of memory. */
+static void note_memory(launcher_attempt *a, launcher_rank *rank) {
+    bool killed = WIFSIGNALED(rank->wait_status) && WTERMSIG(rank->wait_status) == SIGKILL;
+    if (!killed || rank->told_to_stop || a->oom_kills < 0) return;
+    int64_t kills = launcher_proc_oom_kills("");
+    rank->out_of_memory = kills > a->oom_kills;
+    a->oom_kills = kills;
+}
+
 static void take_exit(job *j, const guardian_event *event) {
     launcher_rank *rank = &j->attempt.ranks[event->rank];
     if (rank->life == LAUNCHER_UNSTARTED) return; /* its end was that it could not begin */
@@ -163,6 +175,7 @@ static void take_exit(job *j, const guardian_event *event) {
     rank->life = LAUNCHER_ENDED;
     rank->wait_status = event->value;
     note_progress(j, event->rank);
+    note_memory(&j->attempt, rank);
 }
 
 static void take_unstarted(job *j, const guardian_event *event) {
@@ -174,10 +187,25 @@ static void take_unstarted(job *j, const guardian_event *event) {
     if (rank->started_ns == 0) rank->started_ns = event->at_ns;
 }
 
+/* What is still there is stopped, or left alone. */
+static void on_drained(uv_timer_t *timer) {
+    job *j = timer->data;
+    launcher_ending *ending = &j->attempt.ending;
+    if (!j->options->leave_daemons) {
+        stop_within(j, SIGTERM, LEFT_BEHIND_MS);
+        return;
+    }
+    ending->spared = ending->left_behind;
+    ending->left_behind = 0;
+    launcher_attempt_order(&j->attempt, (guardian_order){.kind = GUARDIAN_SPARE});
+    become_reaped(j);
+}
+
 /* All ranks are gone; so many processes of theirs are not. */
 static void take_remains(job *j, int count) {
     launcher_ending *ending = &j->attempt.ending;
     if (count == 0) {
+        if (j->state < JOB_STOPPING) ending->left_behind = 0; /* by themselves, in time */
         become_reaped(j);
         return;
     }
@@ -187,7 +215,7 @@ static void take_remains(job *j, int count) {
         return;
     }
     ending->left_behind = count;
-    stop_within(j, SIGTERM, LEFT_BEHIND_MS);
+    set_deadline(j, on_drained, DRAIN_MS);
 }
 
 static void take_event(job *j, const guardian_event *event) {

@@ -39,6 +39,7 @@ typedef struct launcher_rank {
     int64_t step;                          /* that it was in, where a program of ours told it; -1 */
     td_phase phase;                        /* likewise */
     char *exception, *traceback;           /* that it wrote about itself; NULL: nothing */
+    bool out_of_memory;                    /* killed just when the kernel needed memory */
     uint64_t progress_sum;                 /* of all kinds, when it was last looked at */
     int64_t moved_ns;                      /* when that last grew */
     launcher_tail errors;                  /* the end of its standard error */
@@ -63,6 +64,7 @@ typedef struct launcher_ending {
     bool preempted;     /* --preempt-signal has come: they were left to leave by themselves */
     bool killed;        /* not all did in time, and SIGKILL was sent */
     int left_behind;    /* processes that ranks left and we stopped */
+    int spared;         /* or did not, because of --leave-daemons */
     char trouble[512];  /* of LAUNCHER_STOP_OWN */
 } launcher_ending;
 

@@ -110,6 +110,8 @@ static const td_option options_table[] = {
      "ranks that fail, or wait for long, write what they called there; see tandem trace"},
     {"shutdown-timeout", 0, TD_OPTION_SECONDS, AT(shutdown_timeout), "TIME",
      "from asking ranks to stop to killing them (10s)", .min = 0, .max = 1e12},
+    {"leave-daemons", 0, TD_OPTION_FLAG, AT(leave_daemons), NULL,
+     "when all ranks have left with 0, spare the processes that they leave behind", .rare = true},
     {"timeout", 0, TD_OPTION_SECONDS, AT(timeout), "TIME",
      "stop the job when it has run for so long; the status is 124", .min = 0, .max = 1e300},
     {"stall-timeout", 0, TD_OPTION_SECONDS, AT(stall_timeout), "TIME",

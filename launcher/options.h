@@ -59,6 +59,7 @@ typedef struct launcher_options {
     double shutdown_timeout; /* seconds, as all times */
     double stall_timeout;    /* negative: not asked for */
     double timeout;          /* of the whole job; 0: none */
+    bool leave_daemons;
     int64_t max_restarts;
     launcher_signal_list stop_signals;          /* --signals-to-handle */
     int preempt_signal;                         /* 0: none */

@@ -2,6 +2,7 @@
  * others because of it. */
 #include "launcher/report.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/number.h"
 #include "dist/progress.h"
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 
 enum { TAIL_LINES_PRINTED = 5, TAIL_LINES_WRITTEN = 20 };
 
@@ -18,7 +20,7 @@ typedef struct phrase {
     char text[160];
 } phrase;
 typedef struct word {
-    char text[24];
+    char text[32];
 } word;
 
 static word signal_name(int signal) {
@@ -48,8 +50,9 @@ static phrase describe_end(const launcher_rank *rank) {
     else if (rank->life != LAUNCHER_ENDED)
         snprintf(p.text, sizeof p.text, "did not end");
     else if (WIFSIGNALED(status))
-        snprintf(p.text, sizeof p.text, "was killed by %s%s", signal_name(WTERMSIG(status)).text,
-                 WCOREDUMP(status) ? " (core dumped)" : "");
+        snprintf(p.text, sizeof p.text, "was killed by %s%s%s", signal_name(WTERMSIG(status)).text,
+                 WCOREDUMP(status) ? " (core dumped)" : "",
+                 rank->out_of_memory ? ", probably out of memory," : "");
     else
         snprintf(p.text, sizeof p.text, "exited with %d", WEXITSTATUS(status));
     return p;
@@ -58,9 +61,11 @@ static phrase describe_end(const launcher_rank *rank) {
 /* ", training, at step 7", where it told. */
 static phrase describe_progress(const launcher_rank *rank) {
     phrase p = {""};
+    const char *phase = td_phase_name(rank->phase);
     if (rank->step > 0)
-        snprintf(p.text, sizeof p.text, ", %s, at step %lld", td_phase_name(rank->phase),
-                 (long long)rank->step);
+        snprintf(p.text, sizeof p.text, ", %s, at step %lld", phase, (long long)rank->step);
+    else if (rank->phase != TD_PHASE_NONE)
+        snprintf(p.text, sizeof p.text, ", %s", phase);
     return p;
 }
 
@@ -195,12 +200,29 @@ void launcher_report_print(FILE *out, const launcher_account *account) {
     if (ending->left_behind > 0)
         fprintf(out, "tandem: %d process%s left behind by the ranks had to be stopped\n", ending->left_behind,
                 ending->left_behind == 1 ? "" : "es");
+    if (ending->spared > 0)
+        fprintf(out, "tandem: %d process%s left behind by the ranks (--leave-daemons)\n", ending->spared,
+                ending->spared == 1 ? "" : "es");
 }
 
 /* --- for machines --------------------------------------------------------------------------------------- */
 
 static void append_tail_line(const char *line, void *array) {
     json_array_append_new(array, json_string(line));
+}
+
+/* "2026-11-24T15:30:00.123Z" of a moment on the monotonic clock. */
+static word time_of(int64_t at_ns) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - (td_clock_ns() - at_ns);
+    struct tm tm;
+    time_t seconds = (time_t)(ns / 1000000000);
+    word text;
+    gmtime_r(&seconds, &tm);
+    size_t n = strftime(text.text, sizeof text.text, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text.text + n, sizeof text.text - n, ".%03dZ", (int)(ns % 1000000000 / 1000000));
+    return text;
 }
 
 static json_t *describe_rank(const launcher_rank *rank, int number) {
@@ -215,6 +237,9 @@ static json_t *describe_rank(const launcher_rank *rank, int number) {
     json_object_set_new(o, "signal",
                         signaled ? json_string(signal_name(WTERMSIG(rank->wait_status)).text) : json_null());
     json_object_set_new(o, "core_dumped", json_boolean(signaled && WCOREDUMP(rank->wait_status)));
+    json_object_set_new(o, "out_of_memory", json_boolean(rank->out_of_memory));
+    json_object_set_new(o, "ended_at",
+                        rank->ended_ns ? json_string(time_of(rank->ended_ns).text) : json_null());
     json_object_set_new(o, "seconds", json_real(seconds_of(rank)));
     json_object_set_new(o, "reason", json_string(describe_end(rank).text));
     json_object_set_new(o, "step", rank->step >= 0 ? json_integer(rank->step) : json_null());
@@ -253,6 +278,8 @@ static json_t *describe(const launcher_account *account, bool in_full) {
                         ending->signal ? json_string(signal_name(ending->signal).text) : json_null());
     json_object_set_new(o, "trouble", *ending->trouble ? json_string(ending->trouble) : json_null());
     json_object_set_new(o, "left_behind", json_integer(ending->left_behind));
+    json_object_set_new(o, "spared", json_integer(ending->spared));
+    json_object_set_new(o, "preempted", json_boolean(ending->preempted));
     json_object_set_new(o, "culprit",
                         culprit >= 0 ? describe_rank(&account->ranks[culprit], culprit) : json_null());
     json_object_set_new(o, "victims", describe_victims(account, in_full));

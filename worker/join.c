@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "dist/recorder.h"
+#include "worker/crash.h"
 #include "worker/platform.h"
 
 #include <math.h>
@@ -71,6 +72,7 @@ td_status worker_join(worker_run *run) {
     run->rank = td_job_rank(run->job);
     run->world_size = td_job_world_size(run->job);
     td_job_progress(run->job, TD_PHASE_JOINING, 0);
+    worker_crash_watch(run->job);
     TD_TRY(open_display(run));
     td_log_set_hook(on_log, run->options.verbose ? TD_LOG_INFO : TD_LOG_WARN, run);
     td_group_options options = {.backend = run->options.backend,

@@ -12,6 +12,7 @@
  *     child (a child that says "got TERM" and leaves)
  *     wait (for the end of standard input)
  *     join reduce:N leave (open the group; N all-reduces of 1, saying the sum; close the group)
+ *     allocate (memory, until something ends it)
  *     flush (what was printed)
  *     attempt:N:WHAT (WHAT, in attempt N only)
  *     variable:NAME (say an environment variable's value)
@@ -136,6 +137,12 @@ static void wait_for_end_of_input(void) {
     while (read(0, bytes, sizeof bytes) > 0) continue;
 }
 
+static void allocate_all(void) {
+    enum { BYTES = 4 << 20 };
+    for (char *p; (p = malloc(BYTES));) memset(p, 1, BYTES);
+    _exit(96);
+}
+
 static void act(const char *what);
 
 static void act_in_attempt(const char *argument) {
@@ -196,6 +203,8 @@ static void act(const char *what) {
         leave_group();
     else if (IS("columns"))
         say_columns();
+    else if (IS("allocate"))
+        allocate_all();
     else if (IS("flush"))
         fflush(stdout);
     else if (IS("step"))

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 /* Prints its arguments, and says that it is Python. */
-#define SCRIPT "import os, sys; print('python', int(sys.stdout.write_through), __name__, sys.argv, os.getcwd())\n"
+#define SCRIPT                                                                                               \
+    "import os, sys; print('python', int(sys.stdout.write_through), __name__, sys.argv, os.getcwd())\n"
 
 typedef struct folder {
     char path[64];

@@ -169,7 +169,8 @@ END_TEST
 /* `tandem run ARGS; echo END`, so that the terminal outlives it. */
 static terminal start_in_shell(const char *arguments) {
     char command[1024];
-    snprintf(command, sizeof command, "trap : INT; %s run %s; echo \"END $?\"; exec sleep 60", TANDEM, arguments);
+    snprintf(command, sizeof command, "trap : INT; %s run %s; echo \"END $?\"; exec sleep 60", TANDEM,
+             arguments);
     return terminal_start((const char *[]){"/bin/sh", "-c", command, NULL});
 }
 
