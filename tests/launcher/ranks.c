@@ -5,6 +5,7 @@
  *     exit:N kill:N (a signal, to itself) hang ignore:N (a signal)
  *     catch (the signals that stop a job: say "got" and the name, leave with 0)
  *     note:N leave:N (on that signal: say "got" and the name, and go on, or leave with 0)
+ *     noted (wait until a signal of note:N has come)
  *     say:TEXT complain:TEXT (standard output, error; a newline follows)
  *     lines:N (lines that tell the rank and their number) sleep:MS
  *     lost:R:CALL waited:R:CALL (control channel: R is gone; R never came)
@@ -105,7 +106,10 @@ static void leave_cleanly(int sig) {
     _exit(write(1, text, (size_t)n) == n ? 0 : 98);
 }
 
+static volatile sig_atomic_t noted;
+
 static void note_signal(int sig) {
+    noted = 1;
     char text[32];
     int n = snprintf(text, sizeof text, "got %s\n", sigabbrev_np(sig));
     if (write(1, text, (size_t)n) != n) _exit(98);
@@ -205,6 +209,8 @@ static void act(const char *what) {
         say_columns();
     else if (IS("allocate"))
         allocate_all();
+    else if (IS("noted"))
+        while (!noted) nap(5);
     else if (IS("flush"))
         fflush(stdout);
     else if (IS("step"))

@@ -68,8 +68,8 @@ END_TEST
 /* Nobody is told to stop, however long it takes; not even when one fails. */
 START_TEST(after_the_preempt_signal_ranks_leave_by_themselves) {
     launch l = START("-n", "3", "--preempt-signal", "USR1", "--max-restarts", "3", "--", RANKS, "*",
-                     "note:10", "0", "leave:10", "*", "say:up", "0", "hang", "*", "sleep:60000", "*",
-                     "sleep:200", "1", _i ? "exit:3" : "exit:0", "2", "sleep:100", "2", "say:saved");
+                     "note:10", "0", "leave:10", "*", "say:up", "0", "hang", "*", "noted", "*", "sleep:200",
+                     "1", _i ? "exit:3" : "exit:0", "2", "sleep:100", "2", "say:saved");
     launch_expect(&l, "up\nup\nup\n");
     kill(l.pid, SIGUSR1);
     launch_finish(&l);

@@ -97,11 +97,11 @@ END_TEST
 
 START_TEST(clocks_stand_still_while_the_job_is_suspended) {
     launch l =
-        START("-n", "2", "--timeout", "3s", "--stall-timeout", "2s", "--", RANKS, "*", "say:up", "0", "wait");
+        START("-n", "2", "--timeout", "2s", "--stall-timeout", "1s", "--", RANKS, "*", "say:up", "0", "wait");
     launch_expect(&l, "up\nup\n");
     kill(l.pid, SIGTSTP);
     ck_assert_int_eq(waitpid(l.pid, &l.status, WUNTRACED), l.pid);
-    sleep(4);
+    usleep(2500000);
     kill(l.pid, SIGCONT);
     usleep(200000);
     launch_finish(&l);
@@ -113,14 +113,14 @@ END_TEST
 /* Rank 0 waits for rank 1 in an all-reduce, with a deadline of its own. */
 START_TEST(clocks_stand_still_while_a_rank_is_debugged) {
     launch l =
-        START("-n", "2", "--timeout", "6s", "--stall-timeout", "1s", "--", "sh", "-c",
+        START("-n", "2", "--timeout", "5s", "--stall-timeout", "1s", "--", "sh", "-c",
               "[ $RANK = 0 ] || echo $$; exec " RANKS " '*' join '*' sleep:300 '*' reduce:1 '*' leave");
     while (!strchr(l.output, '\n')) launch_expect_more(&l);
     pid_t rank = atoi(l.output);
     ck_assert_int_eq(ptrace(PTRACE_SEIZE, rank, NULL, NULL), 0);
     ptrace(PTRACE_INTERRUPT, rank, NULL, NULL);
     ck_assert_int_eq(waitpid(rank, NULL, __WALL), rank);
-    sleep(4);
+    usleep(2500000);
     ck_assert_int_eq(ptrace(PTRACE_DETACH, rank, NULL, NULL), 0);
     launch_finish(&l);
     ck_code(&l, 0);
@@ -130,9 +130,9 @@ END_TEST
 
 /* More than all pipes between rank 0 and us hold, and we do not read: then rank 0 cannot come to the all-reduce. */
 START_TEST(clocks_stand_still_while_nobody_reads_our_output) {
-    launch l = START("-n", "2", "--timeout", "6s", "--stall-timeout", "1s", "--", RANKS, "*", "join", "0",
+    launch l = START("-n", "2", "--timeout", "5s", "--stall-timeout", "1s", "--", RANKS, "*", "join", "0",
                      "lines:40000", "0", "flush", "*", "reduce:1", "*", "leave");
-    sleep(4);
+    usleep(2500000);
     launch_finish(&l);
     ck_code(&l, 0);
     launch_free(&l);
