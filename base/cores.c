@@ -10,18 +10,20 @@
 #include "base/parallel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool read_text(const char *root, const char *path, char *text, size_t size) {
     char full[1400];
     snprintf(full, sizeof full, "%s%s", root, path);
-    FILE *file = fopen(full, "re");
-    if (!file) return false;
-    size_t used = fread(text, 1, size - 1, file);
-    fclose(file);
-    text[used] = 0;
+    int file = open(full, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return false;
+    ssize_t used = read(file, text, size - 1); /* the kernel gives such files whole */
+    close(file);
+    text[used > 0 ? used : 0] = 0;
     return used > 0;
 }
 
@@ -75,10 +77,10 @@ double td_cpu_limit(const char *root) {
     if (!read_text(root, "/proc/self/cgroup", cgroups, sizeof cgroups) ||
         !find_group(cgroups, path, sizeof path, &v2))
         return 0;
+    if (strcmp(path, "/") == 0) *path = 0;
     for (;;) {
         char *slash = strrchr(path, '/');
-        snprintf(folder, sizeof folder, "/sys/fs/cgroup%s%s", v2 ? "" : "/cpu",
-                 slash && !slash[1] ? "" : path);
+        snprintf(folder, sizeof folder, "/sys/fs/cgroup%s%s", v2 ? "" : "/cpu", path);
         double limit = limit_of_group(root, folder, v2);
         if (limit > 0 && (least == 0 || limit < least)) least = limit;
         if (!slash || !*path) return least;
