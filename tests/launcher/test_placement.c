@@ -4,6 +4,7 @@
 #include "launcher/placement.h"
 #include "support/check.h"
 
+#include <jansson.h>
 #include <stdio.h>
 
 static const launcher_machine_reader *reader(void) {
@@ -322,6 +323,45 @@ START_TEST(no_core_is_given_twice) {
 }
 END_TEST
 
+static void compare_with_torchrun(const json_t *row, int number) {
+    static const char *const modes[] = {"none", "node", "socket", "exclusive", "core-complex"};
+    const json_t *gpus = json_object_get(row, "gpu_numa"), *cpus = json_object_get(row, "cpus");
+    int gpu_numa[16];
+    launcher_placing placing = {.ranks = (int)json_integer_value(json_object_get(row, "ranks")),
+                                .gpus = (int)json_array_size(gpus),
+                                .gpu_numa = gpu_numa};
+    for (int i = 0; i < placing.gpus; i++)
+        gpu_numa[i] = (int)json_integer_value(json_array_get(gpus, (size_t)i));
+    for (int m = 1; m < 5; m++)
+        if (strcmp(modes[m], json_string_value(json_object_get(row, "mode"))) == 0)
+            placing.numa_binding = (launcher_numa_binding)m;
+    launcher_machine *machine;
+    launcher_plan *plan = NULL;
+    ck_ok(reader()->read_described(json_string_value(json_object_get(row, "machine")), &machine));
+    td_status status = launcher_plan_make(machine, &placing, &plan);
+    ck_expect((status < 0) == json_is_null(cpus), "case %d: %s", number, td_status_name(status));
+    for (int r = 0; status >= 0 && r < placing.ranks; r++) {
+        char text[256];
+        const char *wanted = json_string_value(json_array_get(cpus, (size_t)r));
+        launcher_cpu_list(plan->seats[r].mask, plan->mask_bytes, text, sizeof text);
+        ck_expect(strcmp(text, wanted) == 0, "case %d, rank %d: CPUs %s, torchrun's %s", number, r, text,
+                  wanted);
+    }
+    td_free(plan);
+    td_free(machine);
+}
+
+START_TEST(numa_binding_is_torchruns) {
+    json_t *golden = json_load_file(TD_TEST_DATA "/golden/numa_binding.json", 0, NULL);
+    const json_t *row;
+    size_t i;
+    ck_assert_ptr_nonnull(golden);
+    ck_assert_uint_gt(json_array_size(json_object_get(golden, "cases")), 200);
+    json_array_foreach(json_object_get(golden, "cases"), i, row) compare_with_torchrun(row, (int)i);
+    json_decref(golden);
+}
+END_TEST
+
 START_TEST(a_machine_is_read_as_it_lies) {
     launcher_machine *machine;
     ck_ok(reader()->read_described(LINUX_SMT, &machine));
@@ -407,6 +447,7 @@ Suite *make_suite(void) {
     TCase *tcase = tcase_create("placement");
     tcase_add_loop_test(tcase, ranks_get_the_cores_they_should, 0, (int)(sizeof cases / sizeof *cases));
     tcase_add_loop_test(tcase, no_core_is_given_twice, 0, (int)(sizeof machines / sizeof *machines));
+    tcase_add_test(tcase, numa_binding_is_torchruns);
     tcase_add_test(tcase, a_machine_is_read_as_it_lies);
     tcase_add_test(tcase, this_machine_is_read_within_its_mask);
     tcase_add_test(tcase, a_bad_description_is_a_status);
