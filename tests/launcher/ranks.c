@@ -14,6 +14,9 @@
  *     wait (for the end of standard input)
  *     join reduce:N leave (open the group; N all-reduces of 1, saying the sum; close the group)
  *     allocate (memory, until something ends it)
+ *     limit:MIB (of address space)
+ *     close (both outputs)
+ *     mutter:TEXT (no newline follows)
  *     flush (what was printed)
  *     attempt:N:WHAT (WHAT, in attempt N only)
  *     variable:NAME (say an environment variable's value)
@@ -31,6 +34,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -211,6 +215,12 @@ static void act(const char *what) {
         allocate_all();
     else if (IS("noted"))
         while (!noted) nap(5);
+    else if (IS("limit"))
+        setrlimit(RLIMIT_AS, &(struct rlimit){(rlim_t)number << 20, (rlim_t)number << 20});
+    else if (IS("close"))
+        close(1), close(2);
+    else if (IS("mutter"))
+        fputs(argument, stdout), fflush(stdout);
     else if (IS("flush"))
         fflush(stdout);
     else if (IS("step"))
