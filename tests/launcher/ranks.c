@@ -17,6 +17,7 @@
  *     limit:MIB (of address space)
  *     close (both outputs)
  *     mutter:TEXT (no newline follows)
+ *     meet (rank 0 listens at MASTER_PORT; all others come and show the same run id)
  *     flush (what was printed)
  *     attempt:N:WHAT (WHAT, in attempt N only)
  *     variable:NAME (say an environment variable's value)
@@ -29,12 +30,14 @@
 #include "dist/job.h"
 #include "dist/job_mark.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -145,6 +148,43 @@ static void wait_for_end_of_input(void) {
     while (read(0, bytes, sizeof bytes) > 0) continue;
 }
 
+static void receive_others(struct sockaddr_in address, const char *id) {
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    if (bind(s, (struct sockaddr *)&address, sizeof address) != 0 || listen(s, 64) != 0) {
+        perror("MASTER_PORT is taken");
+        _exit(95);
+    }
+    for (int others = atoi(getenv("WORLD_SIZE")) - 1; others > 0; others--) {
+        char shown[64] = "";
+        int guest = accept(s, NULL, NULL);
+        if (recv(guest, shown, sizeof shown - 1, MSG_WAITALL) < 0 || strcmp(shown, id) != 0) _exit(94);
+        close(guest);
+    }
+    close(s);
+}
+
+static void visit_rank_0(struct sockaddr_in address, const char *id) {
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    while (connect(s, (struct sockaddr *)&address, sizeof address) != 0) {
+        close(s);
+        nap(10);
+        s = socket(AF_INET, SOCK_STREAM, 0);
+    }
+    if (send(s, id, strlen(id), 0) < 0) _exit(93);
+    close(s);
+}
+
+static void meet(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)atoi(getenv("MASTER_PORT")))};
+    inet_pton(AF_INET, getenv("MASTER_ADDR"), &address.sin_addr);
+    if (atoi(getenv("RANK")) == 0)
+        receive_others(address, getenv("TORCHELASTIC_RUN_ID"));
+    else
+        visit_rank_0(address, getenv("TORCHELASTIC_RUN_ID"));
+}
+
 static void allocate_all(void) {
     enum { BYTES = 4 << 20 };
     for (char *p; (p = malloc(BYTES));) memset(p, 1, BYTES);
@@ -221,6 +261,8 @@ static void act(const char *what) {
         close(1), close(2);
     else if (IS("mutter"))
         fputs(argument, stdout), fflush(stdout);
+    else if (IS("meet"))
+        meet();
     else if (IS("flush"))
         fflush(stdout);
     else if (IS("step"))
