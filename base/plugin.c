@@ -44,27 +44,42 @@ static td_status open_plugin(const char *file, const char *name, const void **ta
     return TD_OK;
 }
 
+/* Is it there? Then `path` names it. */
+static bool found_in(const char *folder, int length, const char *name, char *path, size_t bytes) {
+    int n = snprintf(path, bytes, "%.*s/%s", length, folder, name);
+    return n < (int)bytes && access(path, R_OK) == 0;
+}
+
+td_status td_shipped_path(const char *name, char *path, size_t bytes) {
+    char found[4096 + 256], folder[4096];
+    size_t room = sizeof found;
+    const char *list = getenv("TANDEM_PLUGIN_PATH");
+    bool is_found = false;
+    while (!is_found && list && *list) {
+        int length = (int)strcspn(list, ":");
+        is_found = length > 0 && length < 4096 && found_in(list, length, name, found, room);
+        list += length;
+        list += *list == ':';
+    }
+    bool known = own_folder(folder, sizeof folder), built = known && in_build_tree(folder);
+    if (!is_found && built) is_found = found_in(TD_BUILD_DIR, 4096, name, found, room);
+    if (!is_found) {
+        char library[4096 + 16];
+        snprintf(library, sizeof library, "%s/tandem", known && !built ? folder : TD_LIB_DIR);
+        is_found = found_in(library, 4096 + 16, name, found, room);
+    }
+    if (!is_found || snprintf(path, bytes, "%s", found) >= (int)bytes)
+        return td_fail(TD_ERR_UNSUPPORTED, 0, "base",
+                       "%s is not installed (looked in TANDEM_PLUGIN_PATH, the build tree and %s)", name,
+                       TD_LIB_DIR "/tandem");
+    return TD_OK;
+}
+
 td_status td_plugin_load(const char *name, const void **table) {
-    char file[4096 + 256], folder[4096];
-    const char *path = getenv("TANDEM_PLUGIN_PATH");
-    while (path && *path) {
-        int length = (int)strcspn(path, ":");
-        snprintf(file, sizeof file, "%.*s/tandem-%s.so", length > 4096 ? 4096 : length, path, name);
-        if (length && access(file, R_OK) == 0) return open_plugin(file, name, table);
-        path += length;
-        path += *path == ':';
-    }
-    bool known = own_folder(folder, sizeof folder);
-    if (known && in_build_tree(folder)) {
-        snprintf(file, sizeof file, "%s/tandem-%s.so", TD_BUILD_DIR, name);
-        if (access(file, R_OK) == 0) return open_plugin(file, name, table);
-    }
-    snprintf(file, sizeof file, "%s/tandem/tandem-%s.so",
-             known && !in_build_tree(folder) ? folder : TD_LIB_DIR, name);
-    if (access(file, R_OK) == 0) return open_plugin(file, name, table);
-    return td_fail(TD_ERR_UNSUPPORTED, 0, "base",
-                   "plug-in %s is not installed (looked in TANDEM_PLUGIN_PATH, the build tree and %s)", name,
-                   TD_LIB_DIR "/tandem");
+    char file[256], path[4096 + 256];
+    snprintf(file, sizeof file, "tandem-%s.so", name);
+    td_status status = td_shipped_path(file, path, sizeof path);
+    return status < 0 ? status : open_plugin(path, name, table);
 }
 
 td_status td_data_path(const char *name, char *path, size_t bytes) {

@@ -27,6 +27,10 @@ typedef struct td_plugin {
  * not load or is of another build. */
 TD_API td_status td_plugin_load(const char *name, const void **table);
 
+/* Where a shared object of ours lies that others load, or load uses: `name` is its path in the build folder, which
+ * is also that below libdir/tandem. The places are those of plug-ins. Writes its path; TD_ERR_UNSUPPORTED. */
+TD_API td_status td_shipped_path(const char *name, char *path, size_t bytes);
+
 /* A data file shipped with Tandem ("mnist/train-images-idx3-ubyte.gz"): in TANDEM_DATA, the source tree of
  * an uninstalled build, or datadir/tandem. Writes its path; TD_ERR_SYSTEM names the places looked at. */
 TD_API td_status td_data_path(const char *name, char *path, size_t bytes);

@@ -178,9 +178,19 @@ static td_status differ(const char *ours, int a, const char *theirs, int b) {
                    ours, a, theirs, b);
 }
 
+/* `tandem run` gives its ranks the variables of MPI's launchers too. Only it writes this one with a plus sign. */
+static bool has_foreign_pmi(const env *e) {
+    const char *fd = get(e, "PMI_FD");
+    return get(e, "PMI_RANK") && !(fd && *fd == '+');
+}
+static bool has_foreign_openmpi(const env *e) {
+    return get(e, "OMPI_COMM_WORLD_RANK") && (!get(e, TD_ENV_JOB) || get(e, "PMIX_RANK"));
+}
+
 /* RANK is in charge; Open MPI's variables beside it must say the same. */
 static td_status agree_with_openmpi(const env *e, const td_job_facts *f) {
     int rank = f->rank, size = f->world_size, local = f->local_rank;
+    if (!has_foreign_openmpi(e)) return TD_OK;
     TD_TRY(get_int(e, "OMPI_COMM_WORLD_RANK", &rank));
     TD_TRY(get_int(e, "OMPI_COMM_WORLD_SIZE", &size));
     TD_TRY(get_int(e, "OMPI_COMM_WORLD_LOCAL_RANK", &local));
@@ -211,7 +221,7 @@ static td_status read_mark(const env *e, mark_state *state) {
     TD_TRY(get_int(e, "MASTER_PORT", &port));
     if (rank != mark.rank || size != mark.world_size || port != mark.port)
         *state = MARK_STALE;
-    else if (get(e, "OMPI_COMM_WORLD_RANK") || get(e, "PMI_RANK") || get(e, "PMIX_RANK"))
+    else if (get(e, "PMIX_RANK") || has_foreign_openmpi(e) || has_foreign_pmi(e))
         *state = MARK_OUTER_RANK;
     else
         *state = MARK_HOLDS;
@@ -239,11 +249,11 @@ static bool is_pmi_of_slurm(const env *e) {
 }
 
 static td_status read_mpi_or_slurm(const env *e, td_job_facts *f) {
-    if (get(e, "OMPI_COMM_WORLD_RANK")) {
+    if (has_foreign_openmpi(e)) {
         f->launcher = TD_LAUNCHER_OPENMPI;
         return read_openmpi(e, f);
     }
-    if (get(e, "PMI_RANK") && !is_pmi_of_slurm(e)) {
+    if (has_foreign_pmi(e) && !is_pmi_of_slurm(e)) {
         f->launcher = TD_LAUNCHER_PMI;
         return read_pmi(e, f);
     }

@@ -2,6 +2,7 @@
 #include "launcher/attempt.h"
 
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "dist/job_mark.h"
 #include "launcher/errors.h"
 #include "launcher/places.h"
@@ -11,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -42,7 +44,19 @@ static td_status open_descriptors(launcher_attempt *a) {
                                  &a->port));
     launcher_output_setup output = {a->n, a->number, a->constants->logs, a->tails};
     TD_TRY(launcher_output_open(&output, &a->output));
-    return launcher_control_open(a->ranks, a->n, &a->control);
+    TD_TRY(launcher_control_open(a->ranks, a->n, &a->control));
+    a->mpi_folder = launcher_mpi_name_folder(a->constants->run_id, a->number);
+    launcher_mpi_facts facts = {
+        .attempt = a->number, .crowded = a->n > td_core_count(), .folder = a->mpi_folder.path};
+    return launcher_mpi_open(a->ranks, a->n, facts, &a->mpi);
+}
+
+/* Without our library a program of Open MPI would be as many jobs of one rank. */
+static void find_mpi_components(launcher_attempt *a) {
+    const char *outer = getenv("OMPI_MCA_mca_base_component_path");
+    if (launcher_mpi_component_path(outer, &a->mpi_components) < 0 && a->number == 0)
+        fprintf(stderr, "tandem: Open MPI's programs will not find one another: %s\n", td_error_last()->text);
+    a->facts.mpi_components = a->mpi_components;
 }
 
 void launcher_attempt_facts(const launcher_constants *constants, int number, launcher_facts *facts) {
@@ -85,7 +99,7 @@ static td_status prepare_ranks(launcher_attempt *a) {
     const launcher_program *program = &a->constants->program;
     for (int i = 0; i < a->n; i++) {
         launcher_spawn *s = &a->spawns[i];
-        int control = launcher_control_end(a->control, i);
+        int control = launcher_control_end(a->control, i), pmi = launcher_mpi_end(a->mpi, i);
         *s = (launcher_spawn){.path = program->path,
                               .text = program->text,
                               .folder = *program->folder ? program->folder : NULL,
@@ -94,13 +108,15 @@ static td_status prepare_ranks(launcher_attempt *a) {
         char path[PATH_MAX];
         launcher_rank_facts own = launcher_attempt_rank_facts(a->constants->options, i);
         own.control_fd = control;
+        own.pmi_fd = pmi;
         own.error_file = error_path(a, i, path);
         TD_TRY(launcher_environment_make(&a->facts, &own, environ, &s->envp));
         launcher_output_give(a->output, i, a->null, s);
         s->kept[0] = a->arena;
         s->kept[1] = control;
-        s->kept[2] = a->facts.progress_fd; /* or -1, the end */
-        s->kept[3] = -1;
+        s->kept[2] = pmi;
+        s->kept[3] = a->facts.progress_fd; /* or -1, the end */
+        s->kept[4] = -1;
         if (!plan) continue;
         s->mask = plan->seats[i].mask;
         s->mask_bytes = plan->mask_bytes;
@@ -122,9 +138,11 @@ td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *
     a->facts.progress_fd = td_progress_fd(a->progress);
     launcher_attempt_facts(constants, number, &a->facts);
     if (!launcher_logs_folder(constants->logs)) launcher_errors_make_folder(a->error_folder);
+    find_mpi_components(a);
     TD_TRY(prepare_ranks(a));
     a->oom_kills = launcher_proc_oom_kills("");
-    return launcher_guardian_start(a->spawns, a->n, a->error_folder, &a->guardian, &a->socket);
+    launcher_guardian_folders folders = {a->error_folder, a->mpi_folder.path};
+    return launcher_guardian_start(a->spawns, a->n, folders, &a->guardian, &a->socket);
 }
 
 /* --- watching ------------------------------------------------------------------------------------------- */
@@ -143,6 +161,7 @@ td_status launcher_attempt_watch(launcher_attempt *a, uv_loop_t *loop, launcher_
     TD_TRY(launcher_from_uv(uv_poll_start(&a->guardian_watch, UV_READABLE | UV_DISCONNECT, on_guardian),
                             "cannot watch the guardian"));
     TD_TRY(launcher_control_start(a->control, loop, events.silent, events.cookie));
+    TD_TRY(launcher_mpi_start(a->mpi, loop, events.mpi_failed, events.cookie));
     return launcher_output_start(a->output, loop, events.output);
 }
 
@@ -181,16 +200,20 @@ void launcher_attempt_stop(launcher_attempt *a) {
     a->watched = false;
     launcher_output_stop(a->output);
     launcher_control_stop(a->control);
+    launcher_mpi_stop(a->mpi);
     uv_close((uv_handle_t *)&a->guardian_watch, NULL);
 }
 
 void launcher_attempt_close(launcher_attempt *a) {
     launcher_output_close(&a->output);
     launcher_control_close(&a->control);
+    launcher_mpi_close(&a->mpi);
     td_progress_close(&a->progress);
     if (a->socket >= 0) close(a->socket); /* ends the guardian, and with it whatever runs */
     if (a->guardian > 0) waitpid(a->guardian, NULL, 0);
     launcher_errors_remove_folder(a->error_folder); /* if the guardian was killed before it did */
+    if (*a->mpi_folder.path) launcher_mpi_remove_folder(a->mpi_folder.path); /* unless the guardian has */
+    td_free(a->mpi_components);
     for (int i = 0; i < a->n && a->ranks && a->spawns; i++) {
         launcher_tail_free(&a->ranks[i].errors);
         free(a->ranks[i].exception);

@@ -11,6 +11,7 @@
 #include "launcher/control.h"
 #include "launcher/environment.h"
 #include "launcher/guardian.h"
+#include "launcher/mpi.h"
 #include "launcher/output.h"
 #include "launcher/program.h"
 
@@ -30,6 +31,7 @@ typedef struct launcher_attempt_events {
     void (*guardian)(launcher_attempt *attempt, void *cookie); /* it has something to say, or is gone */
     void (*silent)(int rank, void *cookie);                    /* another says that this one never came */
     launcher_output_events output;
+    void (*mpi_failed)(void *cookie); /* a rank's mpi_fault is set */
     void *cookie;
 } launcher_attempt_events;
 
@@ -41,6 +43,7 @@ struct launcher_attempt {
     launcher_ending ending;
     launcher_output *output;
     launcher_control *control;
+    launcher_mpi *mpi;
     td_progress *progress;
     int64_t oom_kills; /* before it began; -1: unknown */
     pid_t guardian;
@@ -51,6 +54,8 @@ struct launcher_attempt {
     char error_folder[PATH_MAX]; /* of the ranks' error files, where there is no log tree; "": none */
     launcher_spawn *spawns;
     launcher_tail **tails;
+    launcher_mpi_folder mpi_folder;
+    char *mpi_components;  /* OMPI_MCA_mca_base_component_path */
     int null, arena, port; /* descriptors; -1 */
 
     uv_poll_t guardian_watch;

@@ -55,6 +55,16 @@ static const char *control_of(asker *a) { return put_number(a, a->rank->control_
 static const char *restart_of(asker *a) { return put_number(a, a->facts->restart_count); }
 static const char *restarts_of(asker *a) { return put_number(a, a->facts->max_restarts); }
 static const char *run_id_of(asker *a) { return a->facts->run_id; }
+/* The plus sign tells our ranks from those of a nearer launcher (dist/job_facts.c); who reads numbers reads over it. */
+static const char *pmi_fd_of(asker *a) {
+    if (a->rank->pmi_fd == 0) return NULL;
+    snprintf(a->text, sizeof a->text, "+%d", a->rank->pmi_fd);
+    return a->text;
+}
+static const char *mpi_rank_of(asker *a) { return a->rank->pmi_fd ? rank_of(a) : NULL; }
+static const char *mpi_local_rank_of(asker *a) { return a->rank->pmi_fd ? local_rank_of(a) : NULL; }
+static const char *mpi_world_of(asker *a) { return a->rank->pmi_fd ? world_of(a) : NULL; }
+static const char *mpi_components_of(asker *a) { return a->facts->mpi_components; }
 static const char *role_of(asker *a) { return a->facts->role; }
 static const char *address_of(asker *a) { return a->facts->master_addr; }
 static const char *signals_of(asker *a) { return a->facts->signals; }
@@ -137,6 +147,17 @@ static const struct row {
     {"CUDA_VISIBLE_DEVICES",            device_of,     false},
     {"HIP_VISIBLE_DEVICES",             amd_device_of, false},
     {"PWD",                             folder_of,     false},
+    {"PMI_FD",                          pmi_fd_of,     false}, /* MPICH's, hydra's, Open MPI's; see docs/launcher.md */
+    {"PMI_RANK",                        mpi_rank_of,   false},
+    {"PMI_SIZE",                        mpi_world_of,  false},
+    {"MPI_LOCALRANKID",                 mpi_local_rank_of, false},
+    {"MPI_LOCALNRANKS",                 mpi_world_of,  false},
+    {"OMPI_COMM_WORLD_RANK",            mpi_rank_of,   false},
+    {"OMPI_COMM_WORLD_SIZE",            mpi_world_of,  false},
+    {"OMPI_COMM_WORLD_LOCAL_RANK",      mpi_local_rank_of, false},
+    {"OMPI_COMM_WORLD_LOCAL_SIZE",      mpi_world_of,  false},
+    {"OMPI_COMM_WORLD_NODE_RANK",       mpi_local_rank_of, false},
+    {"OMPI_MCA_mca_base_component_path", mpi_components_of, false},
     {TD_ENV_JOB,                        mark_of,       false},
     {TD_ENV_ARENA_FD,                   arena_of,      false},
     {TD_ENV_CONTROL_FD,                 control_of,    false},
@@ -183,7 +204,10 @@ static td_status check_device(const asker *a) {
 td_status launcher_environment_make(const launcher_facts *facts, const launcher_rank_facts *rank,
                                     char *const *outer, char ***environment) {
     asker a = {facts, rank, outer, {0}};
-    bool under_mpirun = find_entry(outer, "OMPI_COMM_WORLD_SIZE") || find_entry(outer, "PMIX_NAMESPACE");
+    const char *pmi = find_entry(outer, "PMI_FD");
+    bool under_us = pmi && *pmi == '+'; /* another `tandem run` has set some of Open MPI's variables */
+    bool under_mpirun =
+        find_entry(outer, "PMIX_NAMESPACE") || (find_entry(outer, "OMPI_COMM_WORLD_SIZE") && !under_us);
     TD_TRY(check_device(&a));
     size_t n = 0, kept = 0, own = 0; /* entries, and bytes of our own ones */
     while (outer[n]) n++;

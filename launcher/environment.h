@@ -14,7 +14,8 @@ typedef struct launcher_facts {
     int restart_count, max_restarts;
     const char *run_id, *role, *master_addr, *signals; /* names, as SIGTERM,SIGINT */
     const char *folder;                                /* PWD, where it is not ours; NULL */
-    bool virtual_local_rank; /* each rank is local rank 0 and sees one GPU, its own */
+    const char *mpi_components; /* where Open MPI looks for components; NULL: as ever */
+    bool virtual_local_rank;    /* each rank is local rank 0 and sees one GPU, its own */
 } launcher_facts;
 
 /* What is one rank's own. */
@@ -22,6 +23,7 @@ typedef struct launcher_rank_facts {
     int rank;
     int threads;            /* its share of the cores: OMP_NUM_THREADS, where the user gave none */
     int control_fd;         /* its end of the control channel */
+    int pmi_fd;             /* its end of the PMI socket; 0: none */
     const char *error_file; /* NULL: none could be made */
     const char *gpu; /* for virtual_local_rank where no list is set: its UUID; NULL: the rank's number */
 } launcher_rank_facts;

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "launcher/errors.h"
 #include "launcher/keyboard.h"
+#include "launcher/mpi.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -29,7 +30,7 @@
 
 typedef struct guardian {
     const launcher_spawn *ranks;
-    const char *error_folder;
+    launcher_guardian_folders folders;
     pid_t *pids; /* of living ranks; 0 before and after */
     int n;
     int alive;
@@ -303,18 +304,19 @@ static _Noreturn void guard(guardian *g) {
     }
     launcher_modes_put_back(&g->terminal);
     launcher_kill_descendants();
-    launcher_errors_remove_folder(g->error_folder);
+    launcher_errors_remove_folder(g->folders.errors);
+    launcher_mpi_remove_folder(g->folders.mpi);
     _exit(0);
 }
 
-td_status launcher_guardian_start(const launcher_spawn *ranks, int n, const char *error_folder,
+td_status launcher_guardian_start(const launcher_spawn *ranks, int n, launcher_guardian_folders folders,
                                   pid_t *guardian_pid, int *socket) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return td_fail_errno(errno, "launcher", "cannot make the guardian's socket");
     guardian g = {.ranks = ranks,
                   .n = n,
-                  .error_folder = error_folder,
+                  .folders = folders,
                   .socket = ends[1],
                   .children = -1,
                   .deaths = -1,

@@ -46,13 +46,19 @@ typedef struct guardian_order {
     int rank;
 } guardian_order;
 
+/* What is removed at the end; *lent* to it for ever, which is until it is forked. */
+typedef struct launcher_guardian_folders {
+    const char *errors; /* see errors.h */
+    const char *mpi;    /* see mpi.h */
+} launcher_guardian_folders;
+
 /*
  * Fork the guardian and have it start `n` ranks. The caller has one thread. *socket is the launcher's end
  * (non-blocking, close-on-exec, *yours*): read guardian_event packets, write guardian_order packets; when all
  * has left, close it and the guardian ends. Its end of file while the launcher still has it open means that
- * the guardian is gone. The last thing it does is to remove `error_folder` (see errors.h), whoever else lives.
+ * the guardian is gone. The last thing it does is to remove the folders, whoever else lives.
  */
-td_status launcher_guardian_start(const launcher_spawn *ranks, int n, const char *error_folder,
+td_status launcher_guardian_start(const launcher_spawn *ranks, int n, launcher_guardian_folders folders,
                                   pid_t *guardian, int *socket);
 
 /* Kill all children and those they leave to us, until there are none. For a launcher whose guardian is gone;

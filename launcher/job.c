@@ -199,8 +199,11 @@ static td_status start_attempt(launcher_job *j, int number) {
     TD_TRY(launcher_attempt_start(&j->attempt, &j->constants, number));
     j->state = JOB_SPAWNING;
     TD_TRY(make_loop(j));
-    launcher_attempt_events events = {
-        launcher_job_hear, launcher_job_silent, {on_output_failed, on_output_finished, j}, j};
+    launcher_attempt_events events = {launcher_job_hear,
+                                      launcher_job_silent,
+                                      {on_output_failed, on_output_finished, j},
+                                      launcher_job_mpi_failed,
+                                      j};
     return launcher_attempt_watch(&j->attempt, &j->loop, events);
 }
 

@@ -26,6 +26,14 @@ typedef enum launcher_life {
     LAUNCHER_ENDED,     /* `wait_status` is how */
 } launcher_life;
 
+/* What MPI's rules make a failure of. */
+typedef enum launcher_mpi_fault {
+    LAUNCHER_MPI_NO_FAULT,
+    LAUNCHER_MPI_ABORTED,    /* called MPI_Abort(mpi_code) */
+    LAUNCHER_MPI_UNFINISHED, /* left with 0 between MPI_Init and MPI_Finalize */
+    LAUNCHER_MPI_MISSED,     /* left with 0 while another waited for it in one of these */
+} launcher_mpi_fault;
+
 typedef struct launcher_rank {
     launcher_life life;
     pid_t pid;
@@ -42,7 +50,9 @@ typedef struct launcher_rank {
     bool out_of_memory;                    /* killed just when the kernel needed memory */
     uint64_t progress_sum;                 /* of all kinds, when it was last looked at */
     int64_t moved_ns;                      /* when that last grew */
-    launcher_tail errors;                  /* the end of its standard error */
+    launcher_mpi_fault mpi_fault;
+    int mpi_code;
+    launcher_tail errors; /* the end of its standard error */
 } launcher_rank;
 
 /* Why the ranks were stopped before they left by themselves. */

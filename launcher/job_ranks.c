@@ -35,6 +35,7 @@ static void take_exit(launcher_job *j, const guardian_event *event) {
     rank->told_to_stop = event->told;
     rank->life = LAUNCHER_ENDED;
     rank->wait_status = event->value;
+    launcher_mpi_take_exit(j->attempt.mpi, event->rank);
     note_progress(j, event->rank);
     note_memory(&j->attempt, rank);
 }
@@ -117,7 +118,8 @@ static void stop_for_failure(launcher_job *j) {
     if (a->ending.preempted) return;       /* the others are leaving too */
     for (int i = 0; i < a->n; i++) {
         const launcher_rank *rank = &a->ranks[i];
-        if (!launcher_has_failed(rank)) continue;
+        bool aborts = rank->life == LAUNCHER_ALIVE && rank->mpi_fault == LAUNCHER_MPI_ABORTED;
+        if (!aborts && !launcher_has_failed(rank)) continue;
         bool blames_the_living =
             rank->lost >= 0 && rank->lost < a->n && a->ranks[rank->lost].life == LAUNCHER_ALIVE;
         if (!blames_the_living) {
@@ -129,6 +131,8 @@ static void stop_for_failure(launcher_job *j) {
     if (victims && j->state < JOB_STOPPING && !uv_is_active((uv_handle_t *)&j->deadline))
         launcher_job_set_deadline(j, on_patience, CULPRIT_MS);
 }
+
+void launcher_job_mpi_failed(void *cookie) { stop_for_failure(cookie); }
 
 void launcher_job_hear(launcher_attempt *attempt, void *cookie) {
     launcher_job *j = cookie;

@@ -67,6 +67,7 @@ void launcher_job_end_rest(launcher_job *j);
 
 void launcher_job_hear(launcher_attempt *attempt,
                        void *cookie);             /* the guardian; cookie is the job, as below */
+void launcher_job_mpi_failed(void *cookie);       /* a rank's mpi_fault is set */
 void launcher_job_silent(int rank, void *cookie); /* another rank has waited --stall-timeout for this one */
 void launcher_job_start_clocks(launcher_job *j);
 td_status launcher_job_watch_signals(launcher_job *j);

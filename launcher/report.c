@@ -47,6 +47,8 @@ static phrase describe_end(const launcher_rank *rank) {
                  : rank->stage == LAUNCHER_STAGE_BIND ? "bound to its CPUs"
                                                       : "started",
                  strerror(rank->error));
+    else if (rank->mpi_fault == LAUNCHER_MPI_ABORTED)
+        snprintf(p.text, sizeof p.text, "called MPI_Abort with %d", rank->mpi_code);
     else if (rank->life != LAUNCHER_ENDED)
         snprintf(p.text, sizeof p.text, "did not end");
     else if (WIFSIGNALED(status))
@@ -66,6 +68,20 @@ static phrase describe_progress(const launcher_rank *rank) {
         snprintf(p.text, sizeof p.text, ", %s, at step %lld", phase, (long long)rank->step);
     else if (rank->phase != TD_PHASE_NONE)
         snprintf(p.text, sizeof p.text, ", %s", phase);
+    return p;
+}
+
+/* What it did to those that run MPI with it; empty: nothing. */
+static phrase describe_mpi(const launcher_rank *rank) {
+    phrase p = {""};
+    switch (rank->mpi_fault) {
+    case LAUNCHER_MPI_NO_FAULT:
+    case LAUNCHER_MPI_ABORTED: break;
+    case LAUNCHER_MPI_UNFINISHED: snprintf(p.text, sizeof p.text, ", without MPI_Finalize"); break;
+    case LAUNCHER_MPI_MISSED:
+        snprintf(p.text, sizeof p.text, ", while others waited for it in MPI_Init or MPI_Finalize");
+        break;
+    }
     return p;
 }
 
@@ -117,7 +133,7 @@ static void print_culprit(FILE *out, const launcher_rank *ranks, int n, int culp
         fprintf(out, " %s after %s", describe_end(c).text, td_format_seconds(seconds_of(c)).text);
         if (exit_code == LAUNCHER_EXIT_LEFT_EARLY && c->wait_status == 0 && loser)
             fprintf(out, ", in the middle of %s of rank %d", loser->lost_in, (int)(loser - ranks));
-        fprintf(out, "%s\n", describe_progress(c).text);
+        fprintf(out, "%s%s\n", describe_progress(c).text, describe_mpi(c).text);
     }
     if (c->exception) fprintf(out, "  error: %s\n", c->exception);
     if (n > 1) launcher_tail_lines(&c->errors, TAIL_LINES_PRINTED, print_tail_line, out);
@@ -225,6 +241,8 @@ static word time_of(int64_t at_ns) {
     return text;
 }
 
+static const char *const mpi_names[] = {NULL, "aborted", "unfinished", "missed"}; /* by launcher_mpi_fault */
+
 static json_t *describe_rank(const launcher_rank *rank, int number) {
     bool ended = rank->life == LAUNCHER_ENDED, signaled = ended && WIFSIGNALED(rank->wait_status);
     json_t *lines = json_array();
@@ -242,6 +260,8 @@ static json_t *describe_rank(const launcher_rank *rank, int number) {
                         rank->ended_ns ? json_string(time_of(rank->ended_ns).text) : json_null());
     json_object_set_new(o, "seconds", json_real(seconds_of(rank)));
     json_object_set_new(o, "reason", json_string(describe_end(rank).text));
+    json_object_set_new(o, "mpi",
+                        mpi_names[rank->mpi_fault] ? json_string(mpi_names[rank->mpi_fault]) : json_null());
     json_object_set_new(o, "step", rank->step >= 0 ? json_integer(rank->step) : json_null());
     json_object_set_new(o, "phase", rank->step >= 0 ? json_string(td_phase_name(rank->phase)) : json_null());
     json_object_set_new(o, "lost_rank", rank->lost >= 0 ? json_integer(rank->lost) : json_null());

@@ -10,7 +10,9 @@
 #include <sys/wait.h>
 
 bool launcher_has_failed(const launcher_rank *rank) {
-    return rank->life == LAUNCHER_UNSTARTED || (rank->life == LAUNCHER_ENDED && rank->wait_status != 0);
+    if (rank->life == LAUNCHER_ENDED)
+        return rank->wait_status != 0 || rank->mpi_fault != LAUNCHER_MPI_NO_FAULT;
+    return rank->life == LAUNCHER_UNSTARTED;
 }
 
 int launcher_exit_code(const launcher_rank *rank) {
@@ -19,15 +21,24 @@ int launcher_exit_code(const launcher_rank *rank) {
         return rank->error == ENOENT || rank->error == ENOTDIR ? LAUNCHER_EXIT_NOT_FOUND
                                                                : LAUNCHER_EXIT_NOT_EXECUTABLE;
     }
+    if (rank->mpi_fault == LAUNCHER_MPI_ABORTED && (rank->mpi_code & 255) != 0) return rank->mpi_code & 255;
+    if (rank->mpi_fault != LAUNCHER_MPI_NO_FAULT) return LAUNCHER_EXIT_LEFT_EARLY;
     if (WIFSIGNALED(rank->wait_status)) return 128 + WTERMSIG(rank->wait_status);
     return WEXITSTATUS(rank->wait_status);
+}
+
+/* Did it fail before it was told to stop? One that has called MPI_Abort did, though its process may have had to be
+ * told. */
+static bool has_failed_by_itself(const launcher_rank *rank) {
+    if (rank->mpi_fault == LAUNCHER_MPI_ABORTED) return rank->life == LAUNCHER_ENDED;
+    return launcher_has_failed(rank) && !rank->told_to_stop;
 }
 
 /* The first by time of those that failed without having been told to stop; -1 if there is none. */
 static int find_first_failure(const launcher_rank *ranks, int n) {
     int first = -1;
     for (int i = 0; i < n; i++) {
-        if (!launcher_has_failed(&ranks[i]) || ranks[i].told_to_stop) continue;
+        if (!has_failed_by_itself(&ranks[i])) continue;
         if (first < 0 || ranks[i].ended_ns < ranks[first].ended_ns) first = i;
     }
     return first;

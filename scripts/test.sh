@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
 
-need_packages "to test" check openmpi-bin g++
+need_packages "to test" check openmpi-bin libopenmpi-dev mpich libmpich-dev g++
 scripts/build.sh
 
 status=0

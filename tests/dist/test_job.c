@@ -21,6 +21,12 @@
     "SLURM_PROCID=" rank, "SLURM_STEP_NUM_TASKS=" world, "SLURM_LOCALID=" rank, "SLURM_JOB_ID=7",            \
         "SLURM_STEP_ID=0", "SLURM_NODEID=0", "SLURM_STEP_NUM_NODES=1", "SLURM_STEP_TASKS_PER_NODE=" world
 
+/* What `tandem run` adds for MPI programs. */
+#define OUR_PMI(rank, world) "PMI_FD=+15", "PMI_RANK=" rank, "PMI_SIZE=" world
+#define OUR_OPENMPI(rank, world)                                                                             \
+    "OMPI_COMM_WORLD_RANK=" rank, "OMPI_COMM_WORLD_SIZE=" world, "OMPI_COMM_WORLD_LOCAL_RANK=" rank,         \
+        "OMPI_COMM_WORLD_LOCAL_SIZE=" world
+
 /* Either a place or an error. */
 static const struct {
     const char *environment[24];
@@ -51,6 +57,48 @@ static const struct {
      0,
      1,
      "tandem:4711"},
+    {{TORCHRUN("1", "2"), "TANDEM_JOB=1:1:2:4711", OUR_PMI("1", "2"), OUR_OPENMPI("1", "2")},
+     NULL,
+     TD_LAUNCHER_TANDEM,
+     1,
+     2,
+     1,
+     2,
+     0,
+     1,
+     "tandem:4711"},
+    /* a launcher inside a rank of ours: torchrun, Open MPI's, MPICH's */
+    {{TORCHRUN("1", "2"), "TANDEM_JOB=1:0:1:99", OUR_PMI("0", "1"), OUR_OPENMPI("0", "1")},
+     NULL,
+     TD_LAUNCHER_TORCHRUN,
+     1,
+     2,
+     1,
+     2,
+     0,
+     1,
+     "hand:127.0.0.1:4711"},
+    {{TORCHRUN("1", "2"), "TANDEM_JOB=1:1:2:4711", OUR_PMI("1", "2"), OPENMPI("1", "3")},
+     NULL,
+     TD_LAUNCHER_OPENMPI,
+     1,
+     3,
+     1,
+     3,
+     0,
+     1,
+     "openmpi:1234.1:0"},
+    {{TORCHRUN("1", "2"), "TANDEM_JOB=1:1:2:4711", OUR_OPENMPI("1", "2"), "PMI_FD=6", "PMI_RANK=1",
+      "PMI_SIZE=2", "PMI_JOBID=x"},
+     NULL,
+     TD_LAUNCHER_PMI,
+     1,
+     2,
+     1,
+     2,
+     0,
+     1,
+     "pmi:x:0"},
     /* a nearer launcher than tandem run: torchrun sets RANK anew, mpirun stands beside it */
     {{TORCHRUN("1", "2"), "TANDEM_JOB=1:0:1:4711"},
      NULL,

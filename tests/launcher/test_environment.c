@@ -15,9 +15,10 @@ static const launcher_facts facts = {.world_size = 4,
                                      .run_id = "abc",
                                      .role = "trainer",
                                      .master_addr = "10.0.0.1",
-                                     .signals = "SIGTERM,SIGUSR1"};
+                                     .signals = "SIGTERM,SIGUSR1",
+                                     .mpi_components = "/lib/x:SYS_DEFAULT"};
 
-#define RANK(number) (&(launcher_rank_facts){(number), 3, 9, "/tmp/error.json"})
+#define RANK(number) (&(launcher_rank_facts){(number), 3, 9, 10, "/tmp/error.json"})
 
 static const char *value_of(char *const *environment, const char *name) {
     const char *found = NULL;
@@ -51,6 +52,17 @@ static const char *const contract[][2] = {
     {"TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGUSR1"},
     {"TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"},
     {"OMP_NUM_THREADS", "3"},
+    {"PMI_FD", "+10"},
+    {"PMI_RANK", "2"},
+    {"PMI_SIZE", "4"},
+    {"MPI_LOCALRANKID", "2"},
+    {"MPI_LOCALNRANKS", "4"},
+    {"OMPI_COMM_WORLD_RANK", "2"},
+    {"OMPI_COMM_WORLD_SIZE", "4"},
+    {"OMPI_COMM_WORLD_LOCAL_RANK", "2"},
+    {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"},
+    {"OMPI_COMM_WORLD_NODE_RANK", "2"},
+    {"OMPI_MCA_mca_base_component_path", "/lib/x:SYS_DEFAULT"},
     {TD_ENV_JOB, "1:2:4:31234"},
     {TD_ENV_ARENA_FD, "7"},
     {TD_ENV_PROGRESS_FD, "8"},
@@ -106,6 +118,17 @@ START_TEST(what_outer_launchers_set_is_removed) {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(*entry, "="), *entry);
         ck_assert_msg(!value_of(environment, name), "%s is still there", name);
     }
+    td_free(environment);
+}
+END_TEST
+
+/* Another `tandem run` has given us some of Open MPI's variables; what the user has set is his all the same. */
+START_TEST(under_tandem_run_the_settings_for_open_mpi_stay) {
+    char **environment;
+    char *const outer[] = {"OMPI_COMM_WORLD_SIZE=2", "PMI_FD=+7", "OMPI_MCA_btl=self", NULL};
+    ck_ok(launcher_environment_make(&facts, RANK(0), outer, &environment));
+    ck_assert_str_eq(value_of(environment, "OMPI_MCA_btl"), "self");
+    ck_assert_str_eq(value_of(environment, "PMI_FD"), "+10");
     td_free(environment);
 }
 END_TEST
@@ -168,14 +191,15 @@ START_TEST(without_memory_it_is_a_status) {
 END_TEST
 
 START_TEST(ranks_really_see_it) {
-    const char *outer[] = {"OMPI_COMM_WORLD_SIZE=2", "PMIX_RANK=0", "RANK=5", "OMP_NUM_THREADS", NULL};
+    const char *outer[] = {"OMPI_COMM_WORLD_SIZE=9", "PMIX_RANK=0", "RANK=5", "OMP_NUM_THREADS", NULL};
     RUN_WITH(l, (launch_setup){.environment = outer}, "-n", "2", "--stall-timeout", "90", "--", "env");
     ck_code(&l, 0);
     ck_contains(l.output, "RANK=0\n");
     ck_contains(l.output, "RANK=1\n");
     ck_contains(l.output, "TANDEM_STALL_TIMEOUT=90\n");
     ck_contains(l.output, "OMP_NUM_THREADS=");
-    ck_assert(!strstr(l.output, "OMPI_COMM_WORLD_SIZE") && !strstr(l.output, "PMIX_RANK"));
+    ck_contains(l.output, "OMPI_COMM_WORLD_RANK=1\n"); /* ours, of an MPI job of two */
+    ck_assert(!strstr(l.output, "PMIX_RANK"));
     launch_free(&l);
 }
 END_TEST
@@ -194,13 +218,13 @@ START_TEST(ranks_share_one_memory_and_each_has_a_channel) {
 }
 END_TEST
 
-/* Standard ones, the arena, the channel, and the folder that ls itself opens. */
+/* Standard ones, the arena, the progress page, the channel, the PMI socket, and the folder that ls itself opens. */
 START_TEST(no_other_descriptor_is_inherited) {
     RUN(l, "--", "sh", "-c", "exec ls /proc/self/fd");
     ck_code(&l, 0);
     int count = 0;
     for (const char *p = l.output; (p = strchr(p, '\n')); p++) count++;
-    ck_assert_msg(count == 7, "%d descriptors:\n%s", count, l.output);
+    ck_assert_msg(count == 8, "%d descriptors:\n%s", count, l.output);
     launch_free(&l);
 }
 END_TEST
@@ -211,6 +235,7 @@ Suite *make_suite(void) {
     tcase_add_loop_test(tcase, a_rank_gets_the_whole_contract, 0, (int)(sizeof contract / sizeof *contract));
     tcase_add_test(tcase, what_the_user_sets_stays);
     tcase_add_test(tcase, what_outer_launchers_set_is_removed);
+    tcase_add_test(tcase, under_tandem_run_the_settings_for_open_mpi_stay);
     tcase_add_test(tcase, an_endless_stall_timeout_is_passed_on);
     tcase_add_loop_test(tcase, with_virtual_local_ranks_each_sees_one_gpu, 0,
                         (int)(sizeof devices / sizeof *devices));
