@@ -10,7 +10,7 @@
 
 #include <limits.h>
 
-/* Make a folder in $TMPDIR; "" where that is not possible, and ranks then have no such file. */
+/* Make a folder in $TMPDIR, else in memory (/dev/shm), else in /tmp; "" where that is not possible, and ranks then have no such file. */
 void launcher_errors_make_folder(char path[PATH_MAX]);
 
 /* Remove it with the files in it; nothing when it is "" or not there any more. */
