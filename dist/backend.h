@@ -1,7 +1,7 @@
 /*
  * A backend is a table of functions that moves data between the ranks of a group. There is one folder per
  * backend and one ordered array of them in dist/backend.c; td_group_open takes the first that can serve. A
- * new backend is a folder and a row.
+ * new backend is a folder and a row. A plug-in's row names it, and the plug-in's table takes the row's place.
  *
  * Statuses: a slot returns TD_OK, or a failure with the record written. A failure of `can` means only "not
  * me"; any other failure of a slot that involves other ranks breaks the group.
@@ -15,6 +15,7 @@ typedef struct td_block td_block;
 
 typedef struct td_backend {
     const char *name;
+    const char *plugin;                /* the rest is in the table of this plug-in; NULL: it is here */
     td_device_kind device;             /* where it takes data */
     uint32_t reduces[TD_REDUCE_COUNT]; /* bit d: dtype d can be reduced so; meaningless pairs do no harm */
 

@@ -1,6 +1,7 @@
 /* Opening with the first backend that can serve, and the life of a group. */
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/plugin.h"
 #include "dist/internal.h"
 #include "dist/recorder_ring.h"
 
@@ -33,7 +34,10 @@ static td_status choose(td_group *group, const td_group_options *options) {
         const td_backend *backend = td_backends[i];
         if (options->backend && strcmp(options->backend, backend->name)) continue;
         known = true;
-        if (backend->can(group->job, options) == TD_OK)
+        const void *loaded = backend;
+        bool there = !backend->plugin || td_plugin_load(backend->plugin, &loaded) >= 0;
+        if (there) backend = loaded;
+        if (there && backend->can(group->job, options) == TD_OK)
             group->backend = backend;
         else
             note_refusal(group, backend);

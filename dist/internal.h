@@ -92,11 +92,11 @@ struct td_work {
 
 /* Keep the calling thread's record as the cause why this group is broken, unless there is one already; every
  * later call fails with it. Returns its status. */
-td_status td_group_break(td_group *group);
+TD_API td_status td_group_break(td_group *group);
 
 /* This rank cannot take part in what the others have begun: they are told its record, which stays and whose
  * status is returned. */
-td_status td_group_give_up(td_group *group);
+TD_API td_status td_group_give_up(td_group *group);
 
 /* Does the call make sense here? Says what is wrong otherwise; a broken group's cause. */
 td_status td_call_check(td_group *group, const td_call *call);
@@ -115,7 +115,7 @@ static inline size_t td_part_begin(const size_t *counts, size_t count, int r) {
 }
 
 /* For backends: a work has ended, well or not. */
-void td_work_finish(td_work *work, td_status status);
+TD_API void td_work_finish(td_work *work, td_status status);
 
 /* Release the bookkeeping of all blocks on close. */
 void td_arena_forget(td_arena *arena);

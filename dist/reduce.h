@@ -16,7 +16,7 @@ typedef struct td_reduce_table {
 extern const td_reduce_table td_reduce_generic, td_reduce_avx2, td_reduce_avx512;
 
 /* The best for this machine. All tables give the same bits: nothing is contracted and the order is fixed. */
-const td_reduce_table *td_reduce_select(void);
+TD_API const td_reduce_table *td_reduce_select(void);
 
 /* `factor` is that of a premultiplied sum. */
 static inline void td_reduce_run(const td_reduce_table *table, td_reduce op, td_dtype dtype, double factor,

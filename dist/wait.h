@@ -113,6 +113,6 @@ typedef struct td_doing_text {
     char text[160];
 } td_doing_text;
 /* "all_reduce(sum) of 8 f32 (call 12)"; by value, for one expression. */
-td_doing_text td_doing_describe(const td_doing *doing);
+TD_API td_doing_text td_doing_describe(const td_doing *doing);
 
 #endif
