@@ -2,6 +2,7 @@
  * run` of itself; under a launcher it is one of its ranks. */
 #include "tools/bench.h"
 
+#include "base/memory.h"
 #include "base/options.h"
 #include "tools/tools.h"
 
@@ -19,11 +20,21 @@ typedef struct bench {
     const char *name;
     td_status (*run_rank)(bench_rank *rank); /* one of these two */
     td_status (*run_alone)(const bench_options *options);
+    td_call_kind kind; /* or a collective */
 } bench;
 
 static const bench benches[] = {
-    {"allreduce", bench_allreduce, NULL}, {"step", bench_step, NULL}, {"loader", NULL, bench_loader},
-    {"launch", NULL, bench_launch},       {"noop", bench_noop, NULL},
+    {"allreduce", .kind = TD_CALL_ALL_REDUCE},
+    {"reduce_scatter", .kind = TD_CALL_REDUCE_SCATTER},
+    {"all_gather", .kind = TD_CALL_ALL_GATHER},
+    {"broadcast", .kind = TD_CALL_BROADCAST},
+    {"all_to_all", .kind = TD_CALL_ALL_TO_ALL},
+    {"reduce", .kind = TD_CALL_REDUCE},
+    {"latency", bench_latency},
+    {"step", bench_step},
+    {"loader", NULL, bench_loader},
+    {"launch", NULL, bench_launch},
+    {"noop", bench_noop},
 };
 enum { BENCHES = sizeof benches / sizeof *benches };
 
@@ -31,7 +42,12 @@ enum { BENCHES = sizeof benches / sizeof *benches };
 /* clang-format off */
 static const td_option options_table[] = {
     {"nproc-per-node", 'n', TD_OPTION_INT,  AT(ranks),      "N",     "ranks to launch; 2", NULL, 1, 4096},
-    {"bytes",            0, TD_OPTION_SIZE, AT(bytes),      "SIZE",  "allreduce: only this size; 8 to 100M", NULL, 4, 1e12},
+    {"bytes",            0, TD_OPTION_SIZE, AT(bytes),      "SIZE",  "collectives: only this size; 8 to 100M", NULL, 4, 1e12},
+    {"min-bytes",      'b', TD_OPTION_SIZE, AT(min_bytes),  "SIZE",  "collectives: the smallest size; 8", NULL, 4, 1e12},
+    {"max-bytes",      'e', TD_OPTION_SIZE, AT(max_bytes),  "SIZE",  "collectives: the largest; 100M", NULL, 4, 1e12},
+    {"factor",         'f', TD_OPTION_INT,  AT(factor),     "N",     "collectives: from one size to the next; 2", NULL, 2, 1e9},
+    {"backend",          0, TD_OPTION_TEXT, AT(backend),    "NAME",  "how ranks exchange data; the first that can serve"},
+    {"private",          0, TD_OPTION_FLAG, AT(private_buffers), NULL, "collectives: buffers in ordinary memory"},
     {"model",            0, TD_OPTION_TEXT, AT(model),      "NAME",  "step: mlp or mnist-cnn; mnist-cnn"},
     {"batch-size",       0, TD_OPTION_INT,  AT(batch_size), "N",     "step, loader: samples of all ranks together; 64", NULL, 1, 1e9},
     {"threads",          0, TD_OPTION_INT,  AT(threads),    "N",     "step: compute threads per rank; its share of the cores", NULL, 1, 1024},
@@ -43,13 +59,17 @@ static const td_option options_table[] = {
 
 static const td_command command = {
     .name = "tandem bench",
-    .summary = "Measure: allreduce (of all sizes), step (of training), loader, launch (of ranks that do "
-               "nothing; noop\n"
-               "is what they run). Medians, and the share of the machine that others used meanwhile.",
-    .example = "  tandem bench allreduce\n"
+    .summary =
+        "Measure: a collective (that the backend has) over a range of sizes, latency (of the smallest), step "
+        "(of training), "
+        "loader,\n"
+        "launch (of ranks that do nothing; noop is what they run). Medians, and the share of the machine\n"
+        "that others used meanwhile.",
+    .example = "  tandem bench allreduce -b 8 -e 128M -f 2\n"
                "  tandem bench step -n 1 --threads 2 --json",
     .options = options_table,
-    .positional = "allreduce|step|loader|launch|noop",
+    .positional =
+        "allreduce|reduce_scatter|all_gather|broadcast|all_to_all|reduce|latency|step|loader|launch",
 };
 
 static td_status find_bench(const char *name, const bench **found) {
@@ -81,47 +101,38 @@ td_status bench_own_path(char *path, size_t bytes) {
     return TD_OK;
 }
 
-/* Become `tandem run -n N -- tandem bench ...`; returns only on failure. */
-static td_status launch_itself(const bench_options *options, const bench *b) {
-    char self[PATH_MAX], numbers[4][24];
-    TD_TRY(bench_own_path(self, sizeof self));
-    char *arguments[24] = {self, "run", "-n"};
-    int n = 3;
-    snprintf(numbers[0], sizeof numbers[0], "%lld",
-             (long long)(options->ranks ? options->ranks : DEFAULT_RANKS));
-    char *const before[] = {
-        numbers[0], "--", self, "bench", (char *)b->name, "--model", (char *)options->model};
-    for (size_t i = 0; i < sizeof before / sizeof *before; i++) arguments[n++] = before[i];
-    const struct {
-        char *name;
-        int64_t value;
-    } values[] = {{"--bytes", options->bytes},
-                  {"--batch-size", options->batch_size},
-                  {"--threads", options->threads},
-                  {"--repeat", options->repeat}};
-    char texts[sizeof values / sizeof *values][24];
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        if (!values[i].value) continue;
-        snprintf(texts[i], sizeof texts[i], "%lld", (long long)values[i].value);
-        arguments[n++] = values[i].name;
-        arguments[n++] = texts[i];
+/* Become `tandem run -n N -- tandem bench ...` with the same words; returns only on failure. */
+static td_status launch_itself(const bench_options *options, char **words) {
+    char self[PATH_MAX], ranks[24];
+    int count = 0;
+    while (words[count]) count++;
+    char **arguments = td_calloc((size_t)count + 7, sizeof *arguments);
+    if (!arguments) return TD_ERR_MEMORY;
+    td_status status = bench_own_path(self, sizeof self);
+    snprintf(ranks, sizeof ranks, "%lld", (long long)(options->ranks ? options->ranks : DEFAULT_RANKS));
+    char *const before[] = {self, "run", "-n", ranks, "--", self};
+    memcpy(arguments, before, sizeof before);
+    memcpy(arguments + 6, words, (size_t)count * sizeof *words);
+    if (status >= 0) {
+        execv(self, arguments);
+        status = td_fail_errno(errno, "bench", "cannot run %s", self);
     }
-    if (options->json) arguments[n++] = "--json";
-    execv(self, arguments);
-    return td_fail_errno(errno, "bench", "cannot run %s", self);
+    td_free(arguments);
+    return status;
 }
 
-static td_status run_rank(const bench *b, const bench_options *options) {
+static td_status run_rank(const bench *b, const bench_options *options, char **words) {
     bench_rank rank = {.options = options};
     TD_TRY(td_job_open(&rank.job));
     td_status status = TD_OK;
     bool alone = td_job_launcher(rank.job) == TD_LAUNCHER_NONE;
-    if (alone && options->ranks != 1) status = launch_itself(options, b);
-    if (status >= 0) status = td_group_open(rank.job, NULL, &rank.group);
+    if (alone && options->ranks != 1) status = launch_itself(options, words);
+    if (status >= 0)
+        status = td_group_open(rank.job, &(td_group_options){.backend = options->backend}, &rank.group);
     if (status >= 0) {
         rank.rank = td_group_rank(rank.group);
         rank.world_size = td_group_size(rank.group);
-        status = b->run_rank(&rank);
+        status = b->run_rank ? b->run_rank(&rank) : bench_collective(&rank, b->kind, b->name);
         if (status < 0) td_group_abort(rank.group, td_error_last()->text);
     }
     td_group_close(&rank.group);
@@ -132,16 +143,22 @@ static td_status run_rank(const bench *b, const bench_options *options) {
 int tandem_bench_main(int argc, char **argv) {
     bench_options options = {.model = "mnist-cnn", .batch_size = 64};
     const bench *b = NULL;
+    char **words = td_calloc((size_t)argc + 1, sizeof *words); /* parsing reorders them */
+    if (!words) return EXIT_FAILED;
+    memcpy(words, argv, (size_t)argc * sizeof *words);
     td_status status = read_options(argc, argv, &options, &b);
     if (status == TD_PENDING) {
         td_options_help(&command, stdout);
+        td_free(words);
         return fflush(stdout) == 0 ? 0 : EXIT_FAILED;
     }
     if (status < 0) {
         fprintf(stderr, "%s\n", td_error_last()->text);
+        td_free(words);
         return EXIT_USAGE;
     }
-    status = b->run_alone ? b->run_alone(&options) : run_rank(b, &options);
+    status = b->run_alone ? b->run_alone(&options) : run_rank(b, &options, words);
+    td_free(words);
     if (status >= 0) return 0;
     fprintf(stderr, "tandem bench %s: %s\n", b->name, td_error_last()->text);
     return EXIT_FAILED;

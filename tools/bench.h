@@ -3,18 +3,22 @@
 #ifndef TANDEM_TOOLS_BENCH_H
 #define TANDEM_TOOLS_BENCH_H
 
+#include "dist/call.h"
 #include "dist/group.h"
 #include "dist/job.h"
 
 #include <jansson.h>
 
 typedef struct bench_options {
-    int64_t ranks;      /* 0: the bench's own default */
-    int64_t bytes;      /* allreduce: only this size; 0: a range */
-    const char *model;  /* step */
-    int64_t batch_size; /* step, loader: of all ranks together */
-    int64_t threads;    /* step: per rank; 0: the rank's share of the cores */
-    int64_t repeat;     /* timings per row; 0: the bench's own default */
+    int64_t ranks;                        /* 0: the bench's own default */
+    int64_t bytes;                        /* collectives: only this size; 0: a range */
+    int64_t min_bytes, max_bytes, factor; /* collectives: the range; 0: the usual sizes */
+    const char *backend;                  /* NULL: the first that can serve */
+    bool private_buffers;                 /* collectives: in ordinary memory, not the arena */
+    const char *model;                    /* step */
+    int64_t batch_size;                   /* step, loader: of all ranks together */
+    int64_t threads;                      /* step: per rank; 0: the rank's share of the cores */
+    int64_t repeat;                       /* timings per row; 0: the bench's own default */
     bool json;
 } bench_options;
 
@@ -50,7 +54,9 @@ double bench_now_us(void);
 void bench_print_json(json_t *row);
 
 /* The benches. Those with a rank run on every rank of the job, and rank 0 prints. */
-td_status bench_allreduce(bench_rank *rank);
+/* One kind of collective over a range of sizes. */
+td_status bench_collective(bench_rank *rank, td_call_kind kind, const char *name);
+td_status bench_latency(bench_rank *rank);
 td_status bench_step(bench_rank *rank);
 td_status bench_loader(const bench_options *options);
 td_status bench_launch(const bench_options *options);

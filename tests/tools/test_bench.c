@@ -6,13 +6,17 @@
 #include <stdio.h>
 
 static const struct {
-    const char *arguments[10];
+    const char *arguments[14];
     const char *keys[14]; /* numbers that every row has */
     int rows;
 } benches[] = {
     {{"allreduce", "--bytes", "64K", "--repeat", "5"},
      {"ranks", "bytes", "min_us", "median_us", "p99_us", "algbw_gbps", "busbw_gbps", "foreign_cpu"},
      1},
+    {{"broadcast", "-b", "8", "-e", "64K", "-f", "8192", "--private", "--backend", "shm", "--repeat", "3"},
+     {"ranks", "bytes", "min_us", "median_us", "p99_us", "algbw_gbps", "busbw_gbps", "foreign_cpu"},
+     2},
+    {{"latency", "--repeat", "3"}, {"ranks", "min_us", "median_us", "p99_us", "foreign_cpu"}, 3},
     {{"step", "--model", "mlp", "--batch-size", "8", "--repeat", "3"},
      {"ranks", "threads", "batch_size", "min_us", "median_us", "p99_us", "samples_per_second", "foreign_cpu"},
      1},
@@ -24,7 +28,7 @@ static const struct {
 };
 
 START_TEST(a_bench_prints_its_rows) {
-    const char *argv[16] = {TANDEM, "bench"};
+    const char *argv[18] = {TANDEM, "bench"};
     int n = 2;
     for (int i = 0; benches[_i].arguments[i]; i++) argv[n++] = benches[_i].arguments[i];
     argv[n] = "--json";
