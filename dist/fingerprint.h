@@ -29,6 +29,12 @@ static inline td_fingerprint td_call_fingerprint(const td_call *call, int size) 
     return print;
 }
 
+/* With another root. */
+static inline td_fingerprint td_fingerprint_rename(td_fingerprint print, int root) {
+    print.shape = (print.shape & ~(UINT64_C(0xffff) << 32)) | (uint64_t)(uint16_t)root << 32;
+    return print;
+}
+
 typedef struct td_call_text {
     char text[96];
 } td_call_text;

@@ -21,7 +21,7 @@ struct td_job {
     td_segment *segment;              /* NULL until a group needs it */
     struct td_recorder *recorder;     /* NULL before the first group, or for want of memory */
     struct td_recorder *own_recorder; /* the same if it does not lie in the segment */
-    bool lost;                        /* a group lost a rank: leaving is then no clean leave */
+    _Atomic bool lost;                /* a group lost a rank: leaving is then no clean leave */
     bool answered;                    /* the launcher has told about its terminal */
     int terminal_columns;             /* as it said last */
     uint8_t inbox[2 * TD_CONTROL_FRAME_MAX];
@@ -86,8 +86,8 @@ struct td_work {
     struct td_record *record; /* in the recorder; NULL: none */
     uint64_t record_turn;
     int stage, met; /* the backend's, as all that follows */
-    bool awaits_all;
-    uint64_t steps, staged, summed, moved;
+    bool awaits_all, taken;
+    uint64_t steps, staged, summed, moved, letter;
 };
 
 /* Keep the calling thread's record as the cause why this group is broken, unless there is one already; every

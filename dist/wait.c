@@ -37,16 +37,21 @@ static bool membarrier(int command) { return syscall(SYS_membarrier, command, 0,
 
 static void relax(void) { __builtin_ia32_pause(); }
 
-td_status td_waiter_open(td_waiter *waiter, td_room *room, td_job *job, int rank, int size,
-                         double stall_timeout, double stall_report) {
+static int name_of(const td_waiter *waiter, int rank) {
+    return waiter->names && rank >= 0 ? waiter->names[rank] : rank;
+}
+
+td_status td_waiter_open(td_waiter *waiter, td_room *room, const td_group *group) {
+    int rank = group->rank, size = group->size;
     td_waiter w = {.room = room,
-                   .job = job,
+                   .job = group->job,
                    .rank = rank,
                    .size = size,
-                   .stall_timeout = stall_timeout,
+                   .names = group->members,
+                   .stall_timeout = group->stall_timeout,
+                   .stall_report = group->stall_report,
                    .spin_ns = 20000,
-                   .yield_ns = 300000,
-                   .stall_report = stall_report};
+                   .yield_ns = 300000};
     w.peers = td_peers_open(size);
     if (!w.peers) return TD_ERR_MEMORY;
     if (!membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED)) atomic_store(&room->no_membarrier, 1);
@@ -91,17 +96,23 @@ void td_wake(td_waiter *waiter) {
     bool everyone = td_room_is_broken(room);
     for (int r = 0; r < waiter->size; r++) {
         uint32_t awaited = atomic_load(&room->seats[r].awaits);
-        if (!awaited || (!everyone && awaited != (uint32_t)waiter->rank + 1)) continue;
+        bool mine = awaited == (uint32_t)waiter->rank + 1 || awaited == TD_AWAITS_ANY;
+        if (!awaited || (!everyone && !mine)) continue;
         if (atomic_compare_exchange_strong(&room->seats[r].awaits, &awaited, 0))
             futex_wake(&room->seats[r].awaits);
     }
 }
 
+static bool is_pair(const td_doing *doing) {
+    unsigned kind = doing->print.shape & 0xff;
+    return kind == TD_CALL_SEND || kind == TD_CALL_RECV;
+}
+
 td_doing_text td_doing_describe(const td_doing *doing) {
     td_doing_text out;
     if (doing->number)
-        snprintf(out.text, sizeof out.text, "%s (call %llu)", td_fingerprint_describe(doing->print).text,
-                 (unsigned long long)doing->number);
+        snprintf(out.text, sizeof out.text, "%s (%s %llu)", td_fingerprint_describe(doing->print).text,
+                 is_pair(doing) ? "message" : "call", (unsigned long long)doing->number);
     else
         snprintf(out.text, sizeof out.text, "opening the group");
     return out;
@@ -111,8 +122,8 @@ td_doing_text td_doing_describe(const td_doing *doing) {
 static void tell_lost(td_waiter *waiter, td_status status, int culprit, const td_doing *doing) {
     if (waiter->told || culprit < 0 || culprit == waiter->rank) return;
     waiter->told = true;
-    waiter->job->lost = true;
-    td_control_message message = {.kind = TD_CONTROL_LOST, .rank = culprit, .value = status};
+    atomic_store(&waiter->job->lost, true);
+    td_control_message message = {.kind = TD_CONTROL_LOST, .rank = name_of(waiter, culprit), .value = status};
     snprintf(message.text, sizeof message.text, "%s", td_doing_describe(doing).text);
     td_job_tell(waiter->job, &message);
 }
@@ -164,8 +175,12 @@ typedef struct patience {
     double waited, report_every; /* seconds */
 } patience;
 
+static double patience_of(const td_waiter *waiter, const patience *p) {
+    return p->doing->timeout > 0 ? p->doing->timeout : waiter->stall_timeout;
+}
+
 static void begin(const td_waiter *waiter, patience *p, int64_t now) {
-    p->deadline = later(now, waiter->stall_timeout);
+    p->deadline = later(now, patience_of(waiter, p));
     p->report_at = later(now, waiter->stall_report);
     p->report_every = waiter->stall_report;
     p->waited = 0;
@@ -185,8 +200,25 @@ static bool is_held(const td_waiter *waiter, const patience *p) {
     return false;
 }
 
+/* "rank 1", or "ranks 1, 3" if more of them have not come to this call; the first is the one waited for. */
+static void describe_missing(const td_waiter *waiter, const patience *p, char *text, size_t size) {
+    int others = 0;
+    int used = snprintf(text, size, "%d", name_of(waiter, p->peer));
+    for (int r = 0; r < waiter->size && !is_pair(p->doing) && (size_t)used < size; r++) {
+        const td_room_seat *seat = &waiter->room->seats[r];
+        bool has_come = p->doing->number ? atomic_load(&seat->last_number) >= p->doing->number
+                                         : atomic_load(&seat->entered) != 0;
+        if (has_come || r == waiter->rank || r == p->peer) continue;
+        used += snprintf(text + used, size - (size_t)used, ", %d", name_of(waiter, r));
+        others++;
+    }
+    char list[160];
+    snprintf(list, sizeof list, "%s", text);
+    snprintf(text, size, "%s %.150s", others ? "ranks" : "rank", list);
+}
+
 static td_status look_at_clock(td_waiter *waiter, patience *p) {
-    char last[160];
+    char last[160], missing[160];
     int64_t now = td_clock_ns(), gap = now - p->last_look;
     p->last_look = now;
     if (gap > GAP_MS * INT64_C(1000000)) begin(waiter, p, now);
@@ -196,16 +228,19 @@ static td_status look_at_clock(td_waiter *waiter, patience *p) {
         return TD_OK;
     }
     td_doing_text doing = td_doing_describe(p->doing);
+    describe_missing(waiter, p, missing, sizeof missing);
     describe_last(&waiter->room->seats[p->peer], last, sizeof last);
     if (now >= p->deadline) {
-        td_fail(TD_ERR_TIMEOUT, 0, "dist", "%s: rank %d has waited %g s (--stall-timeout) for rank %d; %s",
-                doing.text, waiter->rank, waiter->stall_timeout, p->peer, last);
+        td_fail(TD_ERR_TIMEOUT, 0, "dist", "%s: rank %d has waited %g s%s for %s; %s", doing.text,
+                name_of(waiter, waiter->rank), patience_of(waiter, p),
+                p->doing->timeout > 0 ? "" : " (--stall-timeout)", missing, last);
         return td_room_break(waiter, p->peer, p->doing);
     }
     p->waited += p->report_every;
-    td_log_line(TD_LOG_WARN, "dist", "rank %d has waited %g s for rank %d in %s; %s", waiter->rank, p->waited,
-                p->peer, doing.text, last);
-    td_control_message message = {.kind = TD_CONTROL_STUCK, .rank = p->peer, .value = (int)p->waited};
+    td_log_line(TD_LOG_WARN, "dist", "rank %d has waited %g s for %s in %s; %s",
+                name_of(waiter, waiter->rank), p->waited, missing, doing.text, last);
+    td_control_message message = {
+        .kind = TD_CONTROL_STUCK, .rank = name_of(waiter, p->peer), .value = (int)p->waited};
     snprintf(message.text, sizeof message.text, "%s", doing.text);
     td_job_tell(waiter->job, &message);
     td_recorder_stall(waiter->job, message.text);
@@ -214,70 +249,76 @@ static td_status look_at_clock(td_waiter *waiter, patience *p) {
     return TD_OK;
 }
 
+/* The only memory polled: has one of the counters come to its value? */
+static inline bool has_come(const td_awaited *awaited, int count) {
+    for (int i = 0; i < count; i++)
+        if (atomic_load_explicit(awaited[i].counter, memory_order_acquire) >= awaited[i].value) return true;
+    return false;
+}
+
 /* A peer that is gone fails the wait only if it had not done its part before. */
-static td_status look_at_peers(td_waiter *waiter, patience *p, const _Atomic uint64_t *counter,
-                               uint64_t value) {
+static td_status look_at_peers(td_waiter *waiter, patience *p, const td_awaited *awaited, int count) {
     const td_room_seat *seat = &waiter->room->seats[p->peer];
     int dead = td_peers_find_dead(waiter->peers, waiter->room->seats, waiter->rank, waiter->size, p->peer);
     bool left = atomic_load(&seat->left);
-    if ((dead < 0 && !left) || atomic_load(counter) >= value) return TD_OK;
+    if ((dead < 0 && !left) || has_come(awaited, count)) return TD_OK;
     if (dead >= 0) {
         td_fail(TD_ERR_PEER, 0, "dist", "%s: rank %d (process %d) is gone", td_doing_describe(p->doing).text,
-                dead, (int)waiter->room->seats[dead].pid);
+                name_of(waiter, dead), (int)waiter->room->seats[dead].pid);
         return td_room_break(waiter, dead, p->doing);
     }
     td_fail(TD_ERR_PEER, 0, "dist", "%s: rank %d has left the group", td_doing_describe(p->doing).text,
-            p->peer);
+            name_of(waiter, p->peer));
     return td_room_break(waiter, p->peer, p->doing);
 }
 
-static void sleep_for(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value) {
+static void sleep_for(td_waiter *waiter, const td_awaited *awaited, int count) {
     td_room *room = waiter->room;
     _Atomic uint32_t *awaits = &room->seats[waiter->rank].awaits;
-    atomic_store(awaits, (uint32_t)peer + 1);
+    uint32_t whom = count > 1 ? TD_AWAITS_ANY : (uint32_t)awaited->rank + 1;
+    atomic_store(awaits, whom);
     atomic_fetch_add(&room->sleepers, 1);
     if (!atomic_load(&room->no_membarrier)) membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
-    if (atomic_load(counter) < value && !td_room_is_broken(room) && !atomic_load(&room->seats[peer].left))
-        futex_wait(awaits, (uint32_t)peer + 1);
+    if (!has_come(awaited, count) && !td_room_is_broken(room) &&
+        !atomic_load(&room->seats[awaited->rank].left))
+        futex_wait(awaits, whom);
     atomic_fetch_sub(&room->sleepers, 1);
     atomic_store(awaits, 0);
 }
 
-static td_status wait_patiently(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value,
+static td_status wait_patiently(td_waiter *waiter, const td_awaited *awaited, int count,
                                 const td_doing *doing) {
     int64_t now = td_clock_ns(), yield_until = now + waiter->yield_ns;
-    patience p = {.peer = peer, .doing = doing, .last_look = now};
+    patience p = {.peer = awaited->rank, .doing = doing, .last_look = now};
     begin(waiter, &p, now);
     for (;;) {
         if (now < yield_until)
             sched_yield();
         else
-            sleep_for(waiter, peer, counter, value);
-        if (atomic_load_explicit(counter, memory_order_acquire) >= value) return TD_OK;
+            sleep_for(waiter, awaited, count);
+        if (has_come(awaited, count)) return TD_OK;
         if (td_room_is_broken(waiter->room)) return td_room_report(waiter, doing);
         if (now >= yield_until) {
-            TD_TRY(look_at_peers(waiter, &p, counter, value));
+            TD_TRY(look_at_peers(waiter, &p, awaited, count));
             TD_TRY(look_at_clock(waiter, &p));
-            if (atomic_load_explicit(counter, memory_order_acquire) >= value) return TD_OK;
+            if (has_come(awaited, count)) return TD_OK;
         }
         now = td_clock_ns();
     }
 }
 
-static td_status wait_long(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value,
-                           const td_doing *doing) {
-    td_progress_await(waiter->job->progress, peer);
-    td_status status = wait_patiently(waiter, peer, counter, value, doing);
+static td_status wait_long(td_waiter *waiter, const td_awaited *awaited, int count, const td_doing *doing) {
+    td_progress_await(waiter->job->progress, name_of(waiter, awaited->rank));
+    td_status status = wait_patiently(waiter, awaited, count, doing);
     td_progress_await(waiter->job->progress, -1);
     return status;
 }
 
-td_status td_wait(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value,
-                  const td_doing *doing) {
+td_status td_wait(td_waiter *waiter, const td_awaited *awaited, int count, const td_doing *doing) {
     int64_t spin_until = 0;
     do {
         for (int i = 0; i < LOOKS_PER_CLOCK; i++) {
-            if (atomic_load_explicit(counter, memory_order_acquire) >= value) return TD_OK;
+            if (has_come(awaited, count)) return TD_OK;
             relax();
         }
         if (td_room_is_broken(waiter->room)) return td_room_report(waiter, doing);
@@ -286,5 +327,5 @@ td_status td_wait(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, 
             td_recorder_note_wait(waiter->job);
         }
     } while (td_clock_ns() < spin_until);
-    return wait_long(waiter, peer, counter, value, doing);
+    return wait_long(waiter, awaited, count, doing);
 }

@@ -1,6 +1,6 @@
 /*
- * Waiting for another rank: the only place in dist that polls memory. A wait is for a counter in shared
- * memory, moved by one known rank, to reach a value. It spins, then yields, then sleeps in the kernel; it has
+ * Waiting for other ranks: the only place in dist that polls memory. A wait is for one of a few counters in
+ * shared memory, each moved by one known rank, to reach a value. It spins, then yields, then sleeps in the kernel; it has
  * a deadline; it notices a rank that died, left or is late; and it ends when any rank declares the group
  * broken.
  *
@@ -14,11 +14,14 @@
 #include <sched.h>
 #include <stdatomic.h>
 
+#define TD_AWAITS_ANY UINT32_MAX
+
 enum { TD_LINE = 128 }; /* bytes apart that keep two ranks' writes from disturbing each other */
 
 /* What a rank tells about itself. */
 typedef struct td_room_seat {
-    _Alignas(TD_LINE) _Atomic uint32_t awaits;            /* rank + 1 that it sleeps for, else 0; a futex */
+    _Alignas(TD_LINE) _Atomic uint32_t awaits;            /* rank + 1 that it sleeps for, TD_AWAITS_ANY, or 0:
+                                                             it is awake; a futex */
     _Atomic uint32_t left;                                /* it has closed the group */
     _Atomic uint64_t last_number, last_shape, last_count; /* its newest call; the number counts from 1 */
     _Alignas(64) _Atomic uint64_t entered;                /* 1: what follows is valid */
@@ -48,21 +51,29 @@ typedef struct td_peer td_peer;
 typedef struct td_doing {
     td_fingerprint print;
     uint64_t number; /* of the call in its group, from 1; 0: opening the group */
+    double timeout;  /* seconds that the wait may last; 0: as long as all */
 } td_doing;
+
+/* What a wait is for; the first one's rank is the one that is named if nothing comes. */
+typedef struct td_awaited {
+    int rank;
+    const _Atomic uint64_t *counter;
+    uint64_t value;
+} td_awaited;
 
 typedef struct td_waiter {
     td_room *room;
     td_job *job; /* lent: whom to tell about lost and stuck ranks */
     td_peer *peers;
     int rank, size;
+    const int *names;          /* the job's ranks, for messages; NULL: the same */
     int64_t spin_ns, yield_ns; /* how long before the next, more patient way of waiting */
     double stall_timeout, stall_report;
     bool told; /* the launcher knows that a rank is lost */
 } td_waiter;
 
-/* Take this rank's seat. Times in seconds. *Yours* until td_waiter_close. */
-td_status td_waiter_open(td_waiter *waiter, td_room *room, td_job *job, int rank, int size,
-                         double stall_timeout, double stall_report);
+/* Take this rank's seat in the group's room. *Yours* until td_waiter_close. */
+td_status td_waiter_open(td_waiter *waiter, td_room *room, const td_group *group);
 /* When all have entered: see how many cores there are, for waiting and for computing (the return value). */
 int td_waiter_settle(td_waiter *waiter);
 /* Announce that this rank leaves, and free the private side. A waiter of zeros is fine. */
@@ -76,10 +87,9 @@ static inline void td_waiter_note(td_waiter *waiter, uint64_t number, td_fingerp
     atomic_store_explicit(&seat->last_count, print.count, memory_order_relaxed);
 }
 
-/* Wait until rank `peer` has moved *counter to `value` or beyond. `doing` describes this rank's call. On
- * failure the group is broken on all ranks, and the record tells the first cause. */
-td_status td_wait(td_waiter *waiter, int peer, const _Atomic uint64_t *counter, uint64_t value,
-                  const td_doing *doing);
+/* Wait until one of `count` counters has reached its value. `doing` describes this rank's call. On failure the
+ * group is broken on all ranks, and the record tells the first cause. */
+td_status td_wait(td_waiter *waiter, const td_awaited *awaited, int count, const td_doing *doing);
 
 /* Move a counter of this rank, after all that it promises, and wake who sleeps for this rank. */
 void td_wake(td_waiter *waiter);
@@ -94,6 +104,12 @@ static inline void td_publish(td_waiter *waiter, _Atomic uint64_t *counter, uint
     atomic_signal_fence(memory_order_seq_cst);
     if (__builtin_expect(atomic_load_explicit(&room->sleepers, memory_order_relaxed) != 0, 0))
         td_wake(waiter);
+}
+
+/* Move a counter that several ranks move. */
+static inline void td_ring(td_waiter *waiter, _Atomic uint64_t *bell) {
+    atomic_fetch_add(bell, 1);
+    if (atomic_load_explicit(&waiter->room->sleepers, memory_order_relaxed) != 0) td_wake(waiter);
 }
 
 /* Is the group broken? */

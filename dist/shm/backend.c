@@ -4,6 +4,7 @@
  */
 #include "base/memory.h"
 #include "dist/reduce.h"
+#include "dist/shm/pairs.h"
 #include "dist/shm/protocol.h"
 
 #include <stdio.h>
@@ -49,37 +50,108 @@ static td_status find_control(td_shm *shm, int size, uint64_t number) {
     return TD_OK;
 }
 
+/* Map the control block, take the seat in it, and wait for the others to take theirs. */
 static td_status enter(td_group *group, td_shm *shm) {
     const td_doing doing = {.number = 0};
+    shm->control = td_segment_at(shm->segment, shm->control_offset);
+    shm->members = (td_shm_member *)((uint8_t *)shm->control + members_offset(group->size));
     td_room *room = (td_room *)((uint8_t *)shm->control + room_offset());
-    TD_TRY(td_waiter_open(&shm->waiter, room, group->job, group->rank, group->size, group->stall_timeout,
-                          group->stall_report));
-    for (int r = 0; r < group->size; r++)
-        TD_TRY(td_wait(&shm->waiter, r, &room->seats[r].entered, 1, &doing));
-    group->compute_threads = td_waiter_settle(&shm->waiter);
+    TD_TRY(td_waiter_open(&shm->waiter, room, group));
+    for (int r = 0; r < group->size; r++) {
+        const td_awaited seat = {.rank = r, .counter = &room->seats[r].entered, .value = 1};
+        TD_TRY(td_wait(&shm->waiter, &seat, 1, &doing));
+    }
     return TD_OK;
 }
 
-static td_status open_group(td_group *group) {
+static td_shm *make_state(void) {
     td_shm *shm = td_calloc(1, sizeof *shm);
+    if (shm) shm->reduce = td_reduce_select();
+    return shm;
+}
+
+static void drop_state(td_shm *shm) {
+    td_waiter_close(&shm->waiter);
+    td_free(shm->sides);
+    td_free(shm);
+}
+
+static td_status open_group(td_group *group) {
+    td_shm *shm = make_state();
     if (!shm) return TD_ERR_MEMORY;
-    shm->reduce = td_reduce_select();
     td_status status = td_job_segment(group->job, group->stall_timeout, &shm->segment);
     if (status >= 0) {
         _Atomic uint64_t *opens = &td_segment_seat(shm->segment, group->job->facts.local_rank)->opens;
         status = find_control(shm, group->size, atomic_load(opens) + 1);
         if (status >= 0) atomic_fetch_add(opens, 1);
     }
-    if (status >= 0) {
-        shm->control = td_segment_at(shm->segment, shm->control_offset);
-        shm->members = (td_shm_member *)((uint8_t *)shm->control + members_offset(group->size));
+    if (status >= 0) status = enter(group, shm);
+    if (status < 0) {
+        drop_state(shm);
+        return status;
+    }
+    group->compute_threads = td_waiter_settle(&shm->waiter);
+    group->state = shm;
+    return TD_OK;
+}
+
+/* What a rank of the parent tells the others about the part to which it belongs. */
+typedef struct offer {
+    int64_t status;  /* whether it can take part */
+    uint64_t offset; /* of the part's control block, from its first rank */
+} offer;
+
+static offer make_offer(const td_shm *parent, const td_group *group, const td_shm *shm) {
+    offer mine = {0};
+    if (!group) return mine;
+    if (!shm)
+        mine.status = TD_ERR_MEMORY;
+    else if (group->rank == 0)
+        mine.status = td_segment_alloc(parent->segment, control_bytes(group->size), &mine.offset);
+    return mine;
+}
+
+/* The part's control block, if all its ranks can take part. */
+static td_status accept(const td_group *parent, const td_group *group, const offer *offers,
+                        uint64_t *offset) {
+    for (int r = 0; r < parent->size; r++)
+        for (int i = 0; i < group->size; i++) {
+            if (group->members[i] != td_group_name(parent, r)) continue;
+            if (i == 0) *offset = offers[r].offset;
+            if (offers[r].status < 0)
+                return r == parent->rank
+                           ? td_error_last()->status
+                           : td_fail(TD_ERR_MEMORY, 0, "dist/shm", "rank %d has no memory for the new group",
+                                     group->members[i]);
+        }
+    return TD_OK;
+}
+
+static td_status split(td_group *parent, int colour, int key, td_group *group) {
+    td_shm *above = td_shm_of(parent), *shm = group ? make_state() : NULL;
+    offer mine = make_offer(above, group, shm), *offers = td_calloc((size_t)parent->size, sizeof *offers);
+    (void)colour, (void)key;
+    td_error own = *td_error_last();
+    td_status status = offers ? td_group_all_gather(parent, &mine, offers, sizeof mine, TD_DTYPE_U8,
+                                                    (td_device){TD_DEVICE_CPU, 0}, NULL, NULL)
+                              : td_group_give_up(parent);
+    if (status >= 0 && mine.status < 0) td_error_restore(&own);
+    uint64_t offset = 0;
+    if (status >= 0 && group) status = accept(parent, group, offers, &offset);
+    td_free(offers);
+    if (status >= 0 && group) {
+        shm->segment = above->segment;
+        shm->control_offset = offset;
         status = enter(group, shm);
     }
     if (status < 0) {
-        td_waiter_close(&shm->waiter);
-        td_free(shm);
+        if (mine.offset) td_segment_free(above->segment, mine.offset);
+        if (shm) drop_state(shm);
         return status;
     }
+    if (!group) return TD_OK;
+    shm->waiter.spin_ns = above->waiter.spin_ns; /* the same cores */
+    shm->waiter.yield_ns = above->waiter.yield_ns;
     group->state = shm;
     return TD_OK;
 }
@@ -92,7 +164,9 @@ static void leave(td_group *group, td_shm *shm) {
         td_segment_free(shm->segment, block->offset);
     for (int r = 0; r < group->size; r++) {
         uint64_t staging = atomic_load(&shm->members[r].staging);
+        uint64_t boxes = atomic_load(&shm->members[r].boxes);
         if (staging) td_segment_free(shm->segment, staging);
+        if (boxes) td_segment_free(shm->segment, boxes);
     }
     td_segment_free(shm->segment, shm->control_offset);
 }
@@ -100,8 +174,9 @@ static void leave(td_group *group, td_shm *shm) {
 static void close_group(td_group *group) {
     td_shm *shm = td_shm_of(group);
     while (shm->last && td_shm_wait(group, shm->last) >= 0) {}
+    while (shm->pairs && td_shm_wait(group, shm->pairs) >= 0) {}
     leave(group, shm);
-    td_free(shm);
+    drop_state(shm);
 }
 
 static void abort_group(td_group *group, int culprit) {
@@ -149,12 +224,21 @@ const td_backend td_backend_shm = {
     .reduces = TD_REDUCES_EVERYTHING,
     .can = can,
     .open = open_group,
+    .split = split,
     .close = close_group,
     .post =
         {
             [TD_CALL_BARRIER] = td_shm_post,
             [TD_CALL_ALL_REDUCE] = td_shm_post,
             [TD_CALL_BROADCAST] = td_shm_post,
+            [TD_CALL_REDUCE] = td_shm_post,
+            [TD_CALL_REDUCE_SCATTER] = td_shm_post,
+            [TD_CALL_ALL_GATHER] = td_shm_post,
+            [TD_CALL_GATHER] = td_shm_post,
+            [TD_CALL_SCATTER] = td_shm_post,
+            [TD_CALL_ALL_TO_ALL] = td_shm_post_all_to_all,
+            [TD_CALL_SEND] = td_shm_post_pair,
+            [TD_CALL_RECV] = td_shm_post_pair,
         },
     .test = td_shm_test,
     .wait = td_shm_wait,

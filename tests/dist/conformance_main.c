@@ -1,0 +1,50 @@
+/*
+ * The conformance suite as a program, for any launcher and backend:
+ *
+ *     mpirun -np 3 build/tests/conformance --backend mpi [--full] [--inexact] [--kind N] [--ten-million]
+ *
+ * Prints one line on rank 0 and exits with 0 when all is right; 77 when the backend cannot serve.
+ */
+#include "dist/conformance.h"
+#include "dist/job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int main(int count, char **words) {
+    td_group_options group_options = {0};
+    conformance_options options = {.exact = true, .kind = -1};
+    for (int i = 1; i < count; i++) {
+        if (!strcmp(words[i], "--backend") && i + 1 < count)
+            group_options.backend = words[++i];
+        else if (!strcmp(words[i], "--kind") && i + 1 < count)
+            options.kind = atoi(words[++i]);
+        else if (!strcmp(words[i], "--full"))
+            options.full = true;
+        else if (!strcmp(words[i], "--inexact"))
+            options.exact = false; /* sums of floats come in another order than that of ranks */
+        else if (!strcmp(words[i], "--ten-million"))
+            options.ten_million = true;
+        else
+            return fprintf(stderr, "conformance: what is '%s'?\n", words[i]), 2;
+    }
+    td_job *job = NULL;
+    td_group *group = NULL;
+    td_status status = td_job_open(&job);
+    if (status >= 0) status = td_group_open(job, &group_options, &group);
+    if (status < 0) {
+        fprintf(stderr, "conformance: %s\n", td_error_last()->text);
+        td_job_close(&job);
+        return status == TD_ERR_UNSUPPORTED ? 77 : 1;
+    }
+    char failure[512];
+    long cases;
+    bool right = conforms(group, &options, failure, &cases);
+    if (!right) fprintf(stderr, "conformance: %s\n", failure);
+    if (right && td_group_rank(group) == 0)
+        printf("%ld cases on %s with %d ranks\n", cases, td_group_backend(group), td_group_size(group));
+    td_group_close(&group);
+    td_job_close(&job);
+    return right ? 0 : 1;
+}
