@@ -235,6 +235,7 @@ static void compose(chaos *r, unsigned seed) {
 }
 
 static void happen_from_outside(const chaos *r, launch *l, dice *d) {
+    for (int tries = 0; tries < 500 && launch_guardian(l) == 0; tries++) usleep(10000); /* it has begun */
     usleep(20000 + (unsigned)draw(d, 60000));
     pid_t guardian = launch_guardian(l);
     if (r->then == KILL_LAUNCHER) kill(l->pid, SIGKILL);

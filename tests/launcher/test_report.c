@@ -96,11 +96,12 @@ START_TEST(a_worker_that_crashes_shows_its_stack) {
     launch_expect(&l, "first step after");
     kill(pid, SIGSEGV);
     launch_finish(&l);
-    ck_code(&l, 139);
-    if (strstr(l.errors, "AddressSanitizer")) return; /* it does that itself */
-    ck_contains(l.errors, "tandem train: rank 0: SIGSEGV; the stack, innermost first:\n");
-    ck_contains(l.errors, "/tandem(+0x");
-    ck_contains(l.errors, "training, at step ");
+    if (!strstr(l.errors, "AddressSanitizer")) { /* it does that itself */
+        ck_code(&l, 139);
+        ck_contains(l.errors, "tandem train: rank 0: SIGSEGV; the stack, innermost first:\n");
+        ck_contains(l.errors, "/tandem(+0x");
+        ck_contains(l.errors, "training, at step ");
+    }
     launch_free(&l);
 }
 END_TEST
