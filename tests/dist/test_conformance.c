@@ -20,7 +20,7 @@ static void conform(td_job *job, void *cookie) {
     td_group *group;
     ck_ok(td_group_open(job, NULL, &group));
     if (!conforms(group, &options, failure, &cases)) ck_abort_msg("%s", failure);
-    ck_assert_int_gt(cases, 0);
+    ck_assert(cases > 0 || td_group_size(group) == 1); /* alone there is nobody to send to */
     td_group_close(&group);
 }
 
