@@ -140,7 +140,7 @@ size_t td_call_output_count(const td_call *call, int rank, int size) {
 
 uint64_t td_call_more(const td_call *call, int size) {
     uint64_t hash = UINT64_C(0x9e3779b97f4a7c15), bits;
-    if (call->op == TD_REDUCE_PREMUL_SUM) {
+    if (kinds[call->kind].reduces && call->op == TD_REDUCE_PREMUL_SUM) {
         memcpy(&bits, &call->factor, sizeof bits);
         hash = (hash ^ bits) * UINT64_C(0xff51afd7ed558ccd);
     }

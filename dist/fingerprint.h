@@ -15,10 +15,13 @@ typedef struct td_fingerprint {
 uint64_t td_call_more(const td_call *call, int size);
 
 static inline td_fingerprint td_call_fingerprint(const td_call *call, int size) {
-    uint64_t shape = (uint64_t)call->kind | (uint64_t)call->dtype << 8 | (uint64_t)call->op << 16 |
-                     (uint64_t)(uint16_t)call->root << 32;
-    td_fingerprint print = {.shape = shape, .count = call->count};
-    if (__builtin_expect(call->counts != NULL || call->op == TD_REDUCE_PREMUL_SUM, 0)) {
+    const td_call_traits *traits = td_call_traits_of(call->kind); /* what a kind does not use may differ */
+    uint64_t shape = (uint64_t)call->kind;
+    if (traits->has_data) shape |= (uint64_t)call->dtype << 8;
+    if (traits->reduces) shape |= (uint64_t)call->op << 16;
+    if (traits->rooted) shape |= (uint64_t)(uint16_t)call->root << 32;
+    td_fingerprint print = {.shape = shape, .count = traits->has_data ? call->count : 0};
+    if (__builtin_expect(call->counts || (traits->reduces && call->op == TD_REDUCE_PREMUL_SUM), 0)) {
         print.shape |= td_call_more(call, size) << 48;
         if (call->counts) {
             print.shape |= 1u << 24;

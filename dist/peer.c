@@ -50,16 +50,26 @@ td_process td_process_self(void) {
     return self;
 }
 
-bool td_process_is_traced(int pid) {
+/* The first line of /proc/PID/status that has `format`. */
+__attribute__((format(scanf, 2, 0))) static bool read_status(int pid, const char *format, void *value) {
     char path[64], line[256];
-    int tracer = 0;
+    bool found = false;
     snprintf(path, sizeof path, "/proc/%d/status", pid);
     FILE *file = fopen(path, "re");
     if (!file) return false;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "TracerPid: %d", &tracer) == 1) break;
+    while (!found && fgets(line, sizeof line, file)) found = sscanf(line, format, value) == 1;
     fclose(file);
-    return tracer != 0;
+    return found;
+}
+
+bool td_process_is_traced(int pid) {
+    int tracer;
+    return read_status(pid, "TracerPid: %d", &tracer) && tracer != 0;
+}
+
+bool td_process_is_stopped(int pid) {
+    char state;
+    return read_status(pid, "State: %c", &state) && state == 'T';
 }
 
 td_peer *td_peers_open(int size) { return td_calloc((size_t)size, sizeof(td_peer)); }

@@ -13,6 +13,8 @@ td_process td_process_self(void);
 
 /* Does a debugger hold this process? False where that cannot be known. */
 bool td_process_is_traced(int pid);
+/* Has a signal stopped it? */
+bool td_process_is_stopped(int pid);
 
 /* How this rank watches `size` ranks; NULL when there is no memory. Descriptors are opened on the first look.
  */

@@ -168,7 +168,8 @@ static void describe_last(const td_room_seat *seat, char *text, size_t size) {
 
 /* One wait, once it has become a long one. */
 typedef struct patience {
-    int peer;
+    int awaited; /* the rank whose counter this one looks at */
+    int peer;    /* that is to blame, as far as is known */
     const td_doing *doing;
     int64_t last_look, deadline, report_at;
     uint64_t holds;              /* of the job's clocks, when it began */
@@ -200,6 +201,25 @@ static bool is_held(const td_waiter *waiter, const patience *p) {
     return false;
 }
 
+/* Who is to blame when the awaited rank does not come: one whose process is stopped; else who is found by asking
+ * each rank in turn whom it waits for itself. */
+static int find_culprit(const td_waiter *waiter, int awaited, bool *stopped) {
+    const td_room_seat *seats = waiter->room->seats, *own = &seats[waiter->rank];
+    *stopped = true;
+    for (int i = 0; i < waiter->size; i++) {
+        int r = (awaited + i) % waiter->size;
+        bool can_be_seen = atomic_load(&seats[r].entered) && seats[r].pid_space == own->pid_space;
+        if (can_be_seen && seats[r].pid != own->pid && td_process_is_stopped(seats[r].pid)) return r;
+    }
+    *stopped = false;
+    for (int i = 0; i < waiter->size; i++) {
+        uint32_t next = atomic_load(&seats[awaited].blames);
+        if (!next || next == (uint32_t)waiter->rank + 1) break;
+        awaited = (int)next - 1;
+    }
+    return awaited;
+}
+
 /* "rank 1", or "ranks 1, 3" if more of them have not come to this call; the first is the one waited for. */
 static void describe_missing(const td_waiter *waiter, const patience *p, char *text, size_t size) {
     int others = 0;
@@ -227,18 +247,22 @@ static td_status look_at_clock(td_waiter *waiter, patience *p) {
         begin(waiter, p, now);
         return TD_OK;
     }
+    bool stopped;
+    p->peer = find_culprit(waiter, p->awaited, &stopped);
     td_doing_text doing = td_doing_describe(p->doing);
     describe_missing(waiter, p, missing, sizeof missing);
     describe_last(&waiter->room->seats[p->peer], last, sizeof last);
     if (now >= p->deadline) {
-        td_fail(TD_ERR_TIMEOUT, 0, "dist", "%s: rank %d has waited %g s%s for %s; %s", doing.text,
+        td_fail(TD_ERR_TIMEOUT, 0, "dist", "%s: rank %d has waited %g s%s for %s; %s%s", doing.text,
                 name_of(waiter, waiter->rank), patience_of(waiter, p),
-                p->doing->timeout > 0 ? "" : " (--stall-timeout)", missing, last);
+                p->doing->timeout > 0 ? "" : " (--stall-timeout)", missing, last,
+                stopped ? "; its process is stopped" : "");
         return td_room_break(waiter, p->peer, p->doing);
     }
     p->waited += p->report_every;
-    td_log_line(TD_LOG_WARN, "dist", "rank %d has waited %g s for %s in %s; %s",
-                name_of(waiter, waiter->rank), p->waited, missing, doing.text, last);
+    td_log_line(TD_LOG_WARN, "dist", "rank %d has waited %g s for %s in %s; %s%s",
+                name_of(waiter, waiter->rank), p->waited, missing, doing.text, last,
+                stopped ? "; its process is stopped" : "");
     td_control_message message = {
         .kind = TD_CONTROL_STUCK, .rank = name_of(waiter, p->peer), .value = (int)p->waited};
     snprintf(message.text, sizeof message.text, "%s", doing.text);
@@ -258,8 +282,8 @@ static inline bool has_come(const td_awaited *awaited, int count) {
 
 /* A peer that is gone fails the wait only if it had not done its part before. */
 static td_status look_at_peers(td_waiter *waiter, patience *p, const td_awaited *awaited, int count) {
-    const td_room_seat *seat = &waiter->room->seats[p->peer];
-    int dead = td_peers_find_dead(waiter->peers, waiter->room->seats, waiter->rank, waiter->size, p->peer);
+    const td_room_seat *seat = &waiter->room->seats[p->awaited];
+    int dead = td_peers_find_dead(waiter->peers, waiter->room->seats, waiter->rank, waiter->size, p->awaited);
     bool left = atomic_load(&seat->left);
     if ((dead < 0 && !left) || has_come(awaited, count)) return TD_OK;
     if (dead >= 0) {
@@ -268,8 +292,8 @@ static td_status look_at_peers(td_waiter *waiter, patience *p, const td_awaited 
         return td_room_break(waiter, dead, p->doing);
     }
     td_fail(TD_ERR_PEER, 0, "dist", "%s: rank %d has left the group", td_doing_describe(p->doing).text,
-            name_of(waiter, p->peer));
-    return td_room_break(waiter, p->peer, p->doing);
+            name_of(waiter, p->awaited));
+    return td_room_break(waiter, p->awaited, p->doing);
 }
 
 static void sleep_for(td_waiter *waiter, const td_awaited *awaited, int count) {
@@ -289,7 +313,7 @@ static void sleep_for(td_waiter *waiter, const td_awaited *awaited, int count) {
 static td_status wait_patiently(td_waiter *waiter, const td_awaited *awaited, int count,
                                 const td_doing *doing) {
     int64_t now = td_clock_ns(), yield_until = now + waiter->yield_ns;
-    patience p = {.peer = awaited->rank, .doing = doing, .last_look = now};
+    patience p = {.awaited = awaited->rank, .peer = awaited->rank, .doing = doing, .last_look = now};
     begin(waiter, &p, now);
     for (;;) {
         if (now < yield_until)
@@ -308,8 +332,11 @@ static td_status wait_patiently(td_waiter *waiter, const td_awaited *awaited, in
 }
 
 static td_status wait_long(td_waiter *waiter, const td_awaited *awaited, int count, const td_doing *doing) {
+    _Atomic uint32_t *blames = &waiter->room->seats[waiter->rank].blames;
     td_progress_await(waiter->job->progress, name_of(waiter, awaited->rank));
+    atomic_store(blames, (uint32_t)awaited->rank + 1);
     td_status status = wait_patiently(waiter, awaited, count, doing);
+    atomic_store(blames, 0);
     td_progress_await(waiter->job->progress, -1);
     return status;
 }

@@ -22,6 +22,7 @@ enum { TD_LINE = 128 }; /* bytes apart that keep two ranks' writes from disturbi
 typedef struct td_room_seat {
     _Alignas(TD_LINE) _Atomic uint32_t awaits;            /* rank + 1 that it sleeps for, TD_AWAITS_ANY, or 0:
                                                              it is awake; a futex */
+    _Atomic uint32_t blames;                              /* rank + 1 that it waits for first, else 0 */
     _Atomic uint32_t left;                                /* it has closed the group */
     _Atomic uint64_t last_number, last_shape, last_count; /* its newest call; the number counts from 1 */
     _Alignas(64) _Atomic uint64_t entered;                /* 1: what follows is valid */

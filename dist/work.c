@@ -39,7 +39,8 @@ static td_status begin(td_group *group, const td_call *call, td_work *work) {
     work->group = group;
     work->call = *call;
     work->print = td_call_fingerprint(call, group->size);
-    if (__builtin_expect(group->members != NULL, 0)) /* messages name a root as the job does */
+    if (__builtin_expect(group->members != NULL, 0) &&
+        td_call_traits_of(call->kind)->rooted) /* messages name a root as the job does */
         work->print = td_fingerprint_rename(work->print, group->members[call->root]);
     work->input_bytes = td_call_input_count(call, group->rank, group->size) * size;
     work->output_bytes = td_call_output_count(call, group->rank, group->size) * size;
