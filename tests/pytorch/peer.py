@@ -11,7 +11,7 @@ TANDEM = os.path.join(BUILD, "tandem")
 
 def skip(reason):
     print("1..0 # SKIP " + reason)
-    sys.exit(77)
+    sys.exit(0)
 
 
 def enter():

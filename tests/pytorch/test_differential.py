@@ -272,9 +272,10 @@ def without_template(case, lines):
 def without_hangup(sets):
     return {**sets, "SigIgn": f"{int(sets['SigIgn'], 16) & ~1:016x}"}
 
-
+MPI = "what Open MPI and MPICH look for: an MPI program is a job of as many ranks under `tandem run`"
 # What is not the same, by design: the name, when that is so, and why.
 DELIBERATE = [
+    *((name, lambda case, rank, ours, theirs: theirs is None, MPI) for name in ("OMPI_*", "PMI_*", "MPI_*")),
     ("console *", lambda case, rank, ours, theirs: without_template(case, ours) == without_template(case, theirs),
      "a prefix template is for all lines that we show; torchrun's are teed ones, for it does not see the others"),
     ("signals", lambda case, rank, ours, theirs: case.ignores_hangups and without_hangup(ours) == theirs,
