@@ -2,92 +2,60 @@
 #include "base/memory.h"
 #include "dist/internal.h"
 
-td_status td_group_all_reduce(td_group *group, void *data, size_t count, td_dtype dtype, td_reduce op,
-                              td_device device, td_queue queue, td_work **work) {
-    const td_call call = {.kind = TD_CALL_ALL_REDUCE,
-                          .input = data,
-                          .output = data,
-                          .count = count,
-                          .dtype = dtype,
-                          .op = op,
-                          .device = device,
-                          .queue = queue};
-    return td_group_post(group, &call, work);
-}
-
-td_status td_group_broadcast(td_group *group, void *data, size_t count, td_dtype dtype, int root,
-                             td_device device, td_queue queue, td_work **work) {
-    const td_call call = {.kind = TD_CALL_BROADCAST,
-                          .input = data,
-                          .output = data,
-                          .count = count,
-                          .dtype = dtype,
-                          .root = root,
-                          .device = device,
-                          .queue = queue};
-    return td_group_post(group, &call, work);
-}
-
-td_status td_group_reduce(td_group *group, const void *input, void *output, size_t count, td_dtype dtype,
-                          td_reduce op, int root, td_device device, td_queue queue, td_work **work) {
-    const td_call call = {.kind = TD_CALL_REDUCE,
-                          .input = input,
-                          .output = output,
-                          .count = count,
-                          .dtype = dtype,
-                          .op = op,
-                          .root = root,
-                          .device = device,
-                          .queue = queue};
-    return td_group_post(group, &call, work);
-}
-
-td_status td_group_reduce_scatter(td_group *group, const void *input, void *output, size_t count,
-                                  td_dtype dtype, td_reduce op, td_device device, td_queue queue,
-                                  td_work **work) {
-    const td_call call = {.kind = TD_CALL_REDUCE_SCATTER,
-                          .input = input,
-                          .output = output,
-                          .count = count,
-                          .dtype = dtype,
-                          .op = op,
-                          .device = device,
-                          .queue = queue};
-    return td_group_post(group, &call, work);
-}
-
-/* Those that only move data. */
-static td_status move(td_group *group, td_call_kind kind, const void *input, void *output, size_t count,
-                      td_dtype dtype, int root, td_device device, td_queue queue, td_work **work) {
+static td_status post(td_group *group, td_call_kind kind, const void *input, void *output, size_t count,
+                      td_dtype dtype, td_reduce op, int root, td_device device, td_queue queue,
+                      td_work **work) {
     const td_call call = {.kind = kind,
                           .input = input,
                           .output = output,
                           .count = count,
                           .dtype = dtype,
+                          .op = op,
                           .root = root,
                           .device = device,
                           .queue = queue};
     return td_group_post(group, &call, work);
 }
 
+td_status td_group_all_reduce(td_group *group, void *data, size_t count, td_dtype dtype, td_reduce op,
+                              td_device device, td_queue queue, td_work **work) {
+    return post(group, TD_CALL_ALL_REDUCE, data, data, count, dtype, op, 0, device, queue, work);
+}
+
+td_status td_group_broadcast(td_group *group, void *data, size_t count, td_dtype dtype, int root,
+                             td_device device, td_queue queue, td_work **work) {
+    return post(group, TD_CALL_BROADCAST, data, data, count, dtype, 0, root, device, queue, work);
+}
+
+td_status td_group_reduce(td_group *group, const void *input, void *output, size_t count, td_dtype dtype,
+                          td_reduce op, int root, td_device device, td_queue queue, td_work **work) {
+    return post(group, TD_CALL_REDUCE, input, output, count, dtype, op, root, device, queue, work);
+}
+
+td_status td_group_reduce_scatter(td_group *group, const void *input, void *output, size_t count,
+                                  td_dtype dtype, td_reduce op, td_device device, td_queue queue,
+                                  td_work **work) {
+    return post(group, TD_CALL_REDUCE_SCATTER, input, output, count, dtype, op, 0, device, queue, work);
+}
+
 td_status td_group_all_gather(td_group *group, const void *input, void *output, size_t count, td_dtype dtype,
                               td_device device, td_queue queue, td_work **work) {
-    return move(group, TD_CALL_ALL_GATHER, input, output, count, dtype, 0, device, queue, work);
+    return post(group, TD_CALL_ALL_GATHER, input, output, count, dtype, 0, 0, device, queue, work);
 }
 
 td_status td_group_gather(td_group *group, const void *input, void *output, size_t count, td_dtype dtype,
                           int root, td_device device, td_queue queue, td_work **work) {
-    return move(group, TD_CALL_GATHER, input, output, count, dtype, root, device, queue, work);
+    return post(group, TD_CALL_GATHER, input, output, count, dtype, 0, root, device, queue, work);
 }
 
 td_status td_group_scatter(td_group *group, const void *input, void *output, size_t count, td_dtype dtype,
                            int root, td_device device, td_queue queue, td_work **work) {
-    return move(group, TD_CALL_SCATTER, input, output, count, dtype, root, device, queue, work);
+    return post(group, TD_CALL_SCATTER, input, output, count, dtype, 0, root, device, queue, work);
 }
 
 td_status td_group_all_to_all(td_group *group, const void *input, void *output, size_t count, td_dtype dtype,
                               td_device device, td_queue queue, td_work **work) {
-    return move(group, TD_CALL_ALL_TO_ALL, input, output, count, dtype, 0, device, queue, work);
+    return post(group, TD_CALL_ALL_TO_ALL, input, output, count, dtype, 0, 0, device, queue, work);
 }
 
 td_status td_group_send(td_group *group, const void *data, size_t count, td_dtype dtype, int to, int tag,
@@ -131,12 +99,10 @@ td_status td_group_broadcast_object(td_group *group, void **bytes, size_t *size,
     const td_device cpu = {TD_DEVICE_CPU, 0};
     bool gives = group->rank == root;
     int64_t length = gives ? (int64_t)*size : 0;
+    if (length && !*bytes) return td_fail(TD_ERR_ARG, 0, "dist", "object: %zu bytes at NULL", *size);
     TD_TRY(td_group_broadcast(group, &length, 1, TD_DTYPE_I64, root, cpu, NULL, NULL));
     void *data = gives ? *bytes : td_alloc((size_t)length);
-    if (!data) {
-        if (gives && length == 0) return TD_OK;
-        return td_group_give_up(group);
-    }
+    if (!gives && !data) return td_group_give_up(group);
     td_status status = td_group_broadcast(group, data, (size_t)length, TD_DTYPE_U8, root, cpu, NULL, NULL);
     if (gives) return status;
     if (status < 0) {

@@ -1,6 +1,7 @@
 /*
- * Identical lines of many ranks become one with a count. A line is held for at most LAUNCHER_FOLD_MS, for others to
- * say the same; when all have, or the time is over, it leaves. The order within each rank is kept. One object per stream, *yours* from open to close; single thread.
+ * Identical lines of many ranks become one with a count. A line is held for at most LAUNCHER_FOLD_MS, for others
+ * to say the same; when all have, or the time is over, it leaves. The order within each rank is kept. One object
+ * per stream, *yours* from open to close; single thread.
  */
 #ifndef TANDEM_LAUNCHER_FOLD_H
 #define TANDEM_LAUNCHER_FOLD_H

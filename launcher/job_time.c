@@ -46,12 +46,11 @@ static void give_notice(const launcher_job *j) {
 }
 
 static void end_stall(launcher_job *j) {
-    int stuck[EXAMINED_MOST], awaited_by, count = 0;
+    int stuck[EXAMINED_MOST], awaited_by, count = 1;
     stuck[0] = launcher_find_stuck(&j->attempt, &awaited_by);
     if (stuck[0] < 0) return;
-    for (int i = -1; i < j->attempt.n && count < EXAMINED_MOST; i++)
-        if (i < 0 || (i != stuck[0] && j->attempt.ranks[i].life == LAUNCHER_ALIVE))
-            stuck[count++] = i < 0 ? stuck[0] : i;
+    for (int i = 0; i < j->attempt.n && count < EXAMINED_MOST; i++)
+        if (i != stuck[0] && j->attempt.ranks[i].life == LAUNCHER_ALIVE) stuck[count++] = i;
     examine(j, stuck, count);
 }
 

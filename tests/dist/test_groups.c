@@ -131,7 +131,7 @@ static void hand_objects_round(td_job *job, void *cookie) {
     for (int root = 0; root < td_group_size(group); root++)
         for (size_t length = 0; length < 400000; length = length * 3 + 1) {
             bool gives = root == td_group_rank(group);
-            void *bytes = gives ? malloc(length + 1) : NULL;
+            void *bytes = gives && length ? malloc(length) : NULL; /* nothing may be at NULL */
             size_t size = gives ? length : 77;
             for (size_t i = 0; gives && i < length; i++) ((uint8_t *)bytes)[i] = (uint8_t)(i * 3 + length);
             ck_ok(td_group_broadcast_object(group, &bytes, &size, root));
