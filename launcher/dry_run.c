@@ -45,15 +45,23 @@ static bool is_among(const char *entry, char *const *list) {
     return false;
 }
 
+/* All of a rank's environment; td_free. */
+static td_status make_environment(const launcher_constants *job, int rank, launcher_facts *facts,
+                                  char ***environment) {
+    extern char **environ;
+    *facts = (launcher_facts){.arena_fd = -1, .progress_fd = -1};
+    launcher_attempt_facts(job, 0, facts);
+    facts->port = launcher_rendezvous_port(&job->options->rendezvous);
+    launcher_rank_facts own = launcher_attempt_rank_facts(job->options, rank);
+    return launcher_environment_make(facts, &own, environ, environment);
+}
+
 /* What we would set: the entries that are not the launcher's own. */
 static td_status list_environment(const launcher_constants *job, int rank, json_t **set) {
     extern char **environ;
-    launcher_facts facts = {.arena_fd = -1, .progress_fd = -1};
-    launcher_attempt_facts(job, 0, &facts);
-    facts.port = launcher_rendezvous_port(&job->options->rendezvous);
-    launcher_rank_facts own = launcher_attempt_rank_facts(job->options, rank);
+    launcher_facts facts;
     char **environment, name[256];
-    TD_TRY(launcher_environment_make(&facts, &own, environ, &environment));
+    TD_TRY(make_environment(job, rank, &facts, &environment));
     *set = json_object();
     for (char **e = environment; *e; e++) {
         const char *value = strchr(*e, '=');
@@ -127,13 +135,10 @@ static const char *name_binding(const launcher_places *p) {
 /* Variables that the launcher has and ranks do not get. */
 static json_t *list_removed(const launcher_constants *job) {
     extern char **environ;
-    launcher_facts facts = {.arena_fd = -1};
-    launcher_attempt_facts(job, 0, &facts);
-    facts.port = launcher_rendezvous_port(&job->options->rendezvous);
-    launcher_rank_facts own = launcher_attempt_rank_facts(job->options, 0);
+    launcher_facts facts;
     char **environment;
     json_t *removed = json_array();
-    if (launcher_environment_make(&facts, &own, environ, &environment) < 0) return removed;
+    if (make_environment(job, 0, &facts, &environment) < 0) return removed;
     for (char **e = environ; *e; e++) {
         size_t n = strcspn(*e, "=");
         bool there = is_among(*e, environment);

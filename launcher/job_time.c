@@ -3,8 +3,6 @@
 #include "base/number.h"
 #include "launcher/job_state.h"
 
-enum { EXAMINED_MOST = 8 };
-
 static void on_examined(void *cookie) {
     launcher_job *j = cookie;
     if (j->state != JOB_EXAMINING) return;
@@ -46,10 +44,10 @@ static void give_notice(const launcher_job *j) {
 }
 
 static void end_stall(launcher_job *j) {
-    int stuck[EXAMINED_MOST], awaited_by, count = 1;
+    int stuck[LAUNCHER_STACKS_MOST], awaited_by, count = 1;
     stuck[0] = launcher_find_stuck(&j->attempt, &awaited_by);
     if (stuck[0] < 0) return;
-    for (int i = 0; i < j->attempt.n && count < EXAMINED_MOST; i++)
+    for (int i = 0; i < j->attempt.n && count < LAUNCHER_STACKS_MOST; i++)
         if (i != stuck[0] && j->attempt.ranks[i].life == LAUNCHER_ALIVE) stuck[count++] = i;
     examine(j, stuck, count);
 }

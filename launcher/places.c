@@ -102,19 +102,23 @@ static int find_word(const char *word, const char *const *words) {
     return -1;
 }
 
-/* What the user wants, in placement's words. */
+/* A package has two names, as in mpirun. */
+static const char *plain(const char *word) { return word && strcmp(word, "socket") == 0 ? "package" : word; }
+
+/* What the user wants, in placement's words; the lists are in the order of its enums. */
 static td_status read_wishes(const launcher_options *options, launcher_placing *wish) {
-    static const char *const binds[] = {"auto", "none", "core", "numa", "package", "socket", NULL};
-    static const char *const maps[] = {"slot", "numa", "package", "core", "socket", NULL};
+    static const char *const binds[] = {"auto", "none", "core", "numa", "package", NULL};
+    static const char *const maps[] = {"slot", "numa", "package", NULL};
     static const char *const modes[] = {"none", "node", "socket", "exclusive", "core-complex", NULL};
-    int bind = find_word(options->bind_to, binds), map = find_word(options->map_by, maps);
+    int bind = find_word(plain(options->bind_to), binds), map = find_word(plain(options->map_by), maps);
     int mode = find_word(options->numa_binding, modes);
     if (mode >= 0 && (options->bind_to || options->map_by))
         return td_fail(TD_ERR_ARG, 0, "launcher",
                        "--numa-binding says where ranks go; --bind-to and --map-by do not go with it");
     wish->numa_binding = mode < 0 ? LAUNCHER_NUMA_NONE : (launcher_numa_binding)mode;
-    wish->bind = bind < 0 ? LAUNCHER_BIND_AUTO : bind == 5 ? LAUNCHER_BIND_PACKAGE : (launcher_bind)bind;
-    wish->map = map == 3 || map < 0 ? LAUNCHER_MAP_SLOT : map == 4 ? LAUNCHER_MAP_PACKAGE : (launcher_map)map;
+    wish->bind = bind < 0 ? LAUNCHER_BIND_AUTO : (launcher_bind)bind;
+    wish->map =
+        map < 0 ? LAUNCHER_MAP_SLOT : (launcher_map)map; /* "core" is the same: one core after the other */
     /* An order of places means something only for ranks that are bound. */
     if (options->map_by && wish->bind == LAUNCHER_BIND_AUTO) wish->bind = LAUNCHER_BIND_CORE;
     return TD_OK;

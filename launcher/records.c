@@ -1,3 +1,4 @@
+/* See records.h. The arena outlives the ranks that wrote into it. */
 #include "launcher/records.h"
 
 #include "dist/recorder.h"

@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <string.h>
 
-enum { RANKS_MOST = 4, TEXT_BYTES = 32 << 10, LIMIT_MS = 10000, OWN_WORD_MS = 300, GDB_LINES = 40 };
+enum { TEXT_BYTES = 32 << 10, LIMIT_MS = 10000, OWN_WORD_MS = 300, GDB_LINES = 40 };
 
 typedef struct look {
     launcher_stacks *stacks;
@@ -28,7 +28,7 @@ struct launcher_stacks {
     int count;
     void (*done)(void *cookie);
     void *cookie;
-    look looks[RANKS_MOST];
+    look looks[LAUNCHER_STACKS_MOST];
 };
 
 /* Did gdb see a stack? */
@@ -136,7 +136,7 @@ td_status launcher_stacks_take(launcher_attempt *attempt, uv_loop_t *loop, const
     s->limit.data = s;
     *stacks = s;
     uv_timer_start(&s->limit, on_limit, LIMIT_MS, 0);
-    for (int i = 0; i < count && s->count < RANKS_MOST; i++) {
+    for (int i = 0; i < count && s->count < LAUNCHER_STACKS_MOST; i++) {
         look *l = &s->looks[s->count++];
         *l = (look){.stacks = s, .rank = ranks[i]};
         TD_TRY(start_gdb(l, loop, attempt->ranks[ranks[i]].pid));

@@ -12,7 +12,9 @@
 
 typedef struct launcher_stacks launcher_stacks;
 
-/* Begin with these `count` ranks (more than four are not looked at). `done` is called once, from the loop; what gdb
+enum { LAUNCHER_STACKS_MOST = 4 }; /* ranks that are looked at */
+
+/* Begin with these `count` ranks, LAUNCHER_STACKS_MOST at most. `done` is called once, from the loop; what gdb
  * said is in stderr's format then, and what ranks wrote themselves is their standard error. */
 td_status launcher_stacks_take(launcher_attempt *attempt, uv_loop_t *loop, const int *ranks, int count,
                                void (*done)(void *cookie), void *cookie, launcher_stacks **stacks);
