@@ -275,7 +275,7 @@ START_TEST(what_a_rank_wrote_into_its_error_file_is_reported) {
 END_TEST
 
 START_TEST(error_files_are_in_the_log_tree) {
-    char folder[64], command[128];
+    char folder[64], command[256];
     RUN(l, "-n", "2", "--log-dir", make_folder(folder), "--rdzv-id", "job", "--", "sh", "-c",
         "[ $RANK = 1 ] || exit 0; echo '{\"message\": \"out of cheese\"}' > $TORCHELASTIC_ERROR_FILE; exit "
         "3");
