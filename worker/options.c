@@ -23,6 +23,7 @@ static const td_option options_table[] = {
     {"steps",               0, TD_OPTION_INT,       AT(steps),             "N",       "stop after N optimizer steps", NULL, 1, 1e15},
     {"batch-size",          0, TD_OPTION_INT,       AT(batch_size),        "N",       "samples per rank and step; 64", NULL, 1, 1e9},
     {"global-batch-size",   0, TD_OPTION_INT,       AT(global_batch_size), "N",       "or of all ranks together, whatever their number", NULL, 1, 1e9},
+    {"accumulate",          0, TD_OPTION_INT,       AT(accumulate),        "K",       "batches per rank and step, exchanged once: K times the samples in the same memory; 1", NULL, 1, 1e9},
     {"optimizer",           0, TD_OPTION_CHOICE,    AT(optimizer),         "NAME",    "sgd, adam or adamw; adam", "sgd adam adamw"},
     {"lr",                  0, TD_OPTION_REAL,      AT(lr),                "X",       "learning rate; 0.001", NULL, 0, 1e15},
     {"momentum",            0, TD_OPTION_REAL,      AT(momentum),          "X",       "of sgd; 0", NULL, 0, 1e15},
@@ -126,6 +127,7 @@ td_status worker_options_read(int argc, char **argv, worker_options *options) {
     TD_TRY(check_device(&o));
     if (!o.epochs) o.epochs = o.steps ? INT32_MAX : 1;
     if (!o.log_interval) o.log_interval = 10;
+    if (!o.accumulate) o.accumulate = 1;
     *options = o;
     return TD_OK;
 }

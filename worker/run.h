@@ -34,6 +34,7 @@ typedef struct worker_run {
     td_loader *loader; /* of the training samples */
 
     int64_t epochs, steps_per_epoch, steps; /* to do */
+    int64_t batches_per_epoch;              /* --accumulate of them make a step */
     int64_t step;                           /* done */
     worker_meter meter;
     worker_totals totals; /* at the last meeting */

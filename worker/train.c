@@ -85,7 +85,8 @@ static td_status open_loader(worker_run *run) {
 
 static td_status plan_steps(worker_run *run) {
     const worker_options *o = &run->options;
-    run->steps_per_epoch = td_sampler_batches_left(run->sampler);
+    run->batches_per_epoch = td_sampler_batches_left(run->sampler);
+    run->steps_per_epoch = (run->batches_per_epoch + o->accumulate - 1) / o->accumulate;
     if (run->steps_per_epoch == 0)
         return td_fail(TD_ERR_ARG, 0, "train", "%lld training samples give %d ranks no batch",
                        (long long)td_dataset_count(run->data.train), run->world_size);
@@ -107,7 +108,13 @@ static td_status prepare(worker_run *run) {
 
 /* --- training ------------------------------------------------------------------------------------------- */
 
-static td_status step_on_batch(worker_run *run, const td_batch *batch) {
+/* What this rank had in a step, over all its batches. */
+typedef struct share {
+    double loss_sum;
+    int64_t samples, correct;
+} share;
+
+static td_status pass_over(worker_run *run, const td_batch *batch, share *share) {
     double loss = 0;
     int64_t correct = 0;
     td_scope *s = td_scope_open(run->context);
@@ -118,19 +125,32 @@ static td_status step_on_batch(worker_run *run, const td_batch *batch) {
     td_tensor_item(mean, &loss);
     td_tensor_item_i64(worker_count_correct(output, labels), &correct);
     TD_TRY(td_scope_close(s));
-    worker_meter_add(&run->meter, loss * (double)batch->count, batch->count, correct);
+    share->loss_sum += loss * (double)batch->count;
+    share->samples += batch->count;
+    share->correct += correct;
     return TD_OK;
 }
 
-static td_status train_step(worker_run *run, const td_batch *batch) {
+/* Gradients are exchanged in the last batch's pass. */
+static td_status take_batch(worker_run *run, bool last, share *share) {
+    td_batch batch;
+    TD_TRY(td_loader_next(run->loader, &batch));
+    if (!last) TD_TRY(td_ddp_no_sync_begin(run->ddp));
+    td_status status = td_ddp_begin(run->ddp, batch.count);
+    /* A share of a global batch may be empty; td_ddp_begin has then taken part. */
+    if (status >= 0 && batch.count) status = pass_over(run, &batch, share);
+    if (!last) TD_TRY(td_ddp_no_sync_end(run->ddp));
+    return status;
+}
+
+/* One optimizer step on the next `batches` batches. */
+static td_status train_step(worker_run *run, int64_t batches) {
+    share share = {0};
     td_job_progress(run->job, TD_PHASE_TRAINING, run->step + 1);
     td_optimizer_zero_grad(run->optimizer);
-    TD_TRY(td_ddp_begin(run->ddp, batch->count));
-    if (batch->count)
-        TD_TRY(step_on_batch(run, batch));
-    else /* a share of a global batch may be empty; td_ddp_begin has then taken part */
-        worker_meter_add(&run->meter, 0, 0, 0);
+    for (int64_t i = 1; i <= batches; i++) TD_TRY(take_batch(run, i == batches, &share));
     TD_TRY(td_optimizer_step(run->optimizer));
+    worker_meter_add(&run->meter, share.loss_sum, share.samples, share.correct);
     run->step++;
     return TD_OK;
 }
@@ -187,12 +207,12 @@ static td_status run_epoch(worker_run *run, int64_t epoch) {
     td_job_progress(run->job, TD_PHASE_LOADING, run->step);
     TD_TRY(td_loader_start(run->loader, 0));
     worker_meter_begin_epoch(&run->meter);
-    for (int64_t left = run->steps_per_epoch; left > 0 && run->step < run->steps; left--) {
-        td_batch batch;
-        TD_TRY(td_loader_next(run->loader, &batch));
-        TD_TRY(train_step(run, &batch));
+    for (int64_t left = run->batches_per_epoch; left > 0 && run->step < run->steps;) {
+        int64_t batches = left < run->options.accumulate ? left : run->options.accumulate;
+        TD_TRY(train_step(run, batches));
+        left -= batches;
         TD_TRY(report_step(run, epoch));
-        bool last = left == 1 || run->step == run->steps; /* is tested anyway */
+        bool last = left == 0 || run->step == run->steps; /* is tested anyway */
         int64_t interval = run->options.eval_interval;
         if (interval && run->step % interval == 0 && !last) TD_TRY(test(run, epoch, false));
     }

@@ -149,6 +149,38 @@ START_TEST(two_ranks_of_32_are_one_rank_of_64) {
 }
 END_TEST
 
+/* 20 batches of 16 a rank are 5 steps of 4, and 21 are one more of a single batch; in between nothing is exchanged,
+ * so the losses are those of the large batches. */
+START_TEST(accumulated_batches_are_one_large_batch) {
+    static const struct {
+        const char *kind, *small, *large, *accumulate;
+        int samples;
+    } cases[] = {{"--batch-size", "16", "64", "4", 640},
+                 {"--batch-size", "16", "64", "4", 672},
+                 {"--global-batch-size", "17", "51", "3", 340},
+                 {"--global-batch-size", "1", "3", "3", 20}};
+    const char *data = small_mnist(cases[_i].samples, 40);
+    TRAIN(whole, "-n", "2", "--model", "mlp", "--data", data, cases[_i].kind, cases[_i].large,
+          "--log-interval", "1", "--optimizer", "sgd", "--lr", "0.1", "--epochs", "2");
+    TRAIN(parts, "-n", "2", "--model", "mlp", "--data", data, cases[_i].kind, cases[_i].small, "--accumulate",
+          cases[_i].accumulate, "--log-interval", "1", "--optimizer", "sgd", "--lr", "0.1", "--epochs", "2");
+    size_t steps = json_array_size(whole.steps);
+    ck_assert_uint_gt(steps, 9);
+    ck_assert_uint_eq(json_array_size(parts.steps), steps);
+    ck_assert_int_eq(json_integer_value(json_object_get(parts.end, "steps")), (json_int_t)steps);
+    for (size_t i = 0; i < steps; i++) {
+        const json_t *a = json_array_get(whole.steps, i), *b = json_array_get(parts.steps, i);
+        ck_assert_double_eq_tol(run_loss(&parts, i), run_loss(&whole, i), 1e-5 * run_loss(&whole, i));
+        ck_assert_int_eq(json_integer_value(json_object_get(a, "samples")),
+                         json_integer_value(json_object_get(b, "samples")));
+        ck_assert_int_eq(json_integer_value(json_object_get(a, "epoch")),
+                         json_integer_value(json_object_get(b, "epoch")));
+    }
+    run_free(&whole);
+    run_free(&parts);
+}
+END_TEST
+
 /* 65 samples over three ranks in global batches of 2: a rank has nothing in every step, and in the last only
  * one has. */
 START_TEST(empty_shares_of_a_global_batch_are_fine) {
@@ -280,6 +312,7 @@ Suite *make_suite(void) {
     tcase_add_loop_test(tcase, two_runs_give_the_same_bits, 0, 2);
     tcase_add_loop_test(tcase, every_launcher_gives_the_same_bits, 0, (int)(sizeof ways / sizeof *ways));
     tcase_add_test(tcase, two_ranks_of_32_are_one_rank_of_64);
+    tcase_add_loop_test(tcase, accumulated_batches_are_one_large_batch, 0, 4);
     tcase_add_test(tcase, empty_shares_of_a_global_batch_are_fine);
     tcase_add_loop_test(tcase, each_test_sample_counts_once_for_any_world_size, 0, 3);
     tcase_add_test(tcase, tests_in_between_change_nothing);
