@@ -12,9 +12,9 @@
 extern const td_kernel_row cpu_reference_reduce[], cpu_reference_matmul[], cpu_reference_softmax[],
     cpu_reference_loss[], cpu_reference_conv[], cpu_reference_pool[], cpu_reference_index[],
     cpu_reference_random[], cpu_reference_pointwise[], cpu_reference_unary[], cpu_reference_compare[],
-    cpu_reference_copy[];
+    cpu_reference_copy[], cpu_reference_norm[];
 extern const td_kernel_row cpu_native_pointwise[], cpu_native_reduce[], cpu_native_matmul[],
-    cpu_native_conv[], cpu_native_pool[], cpu_native_dropout[], cpu_native_copy[];
+    cpu_native_conv[], cpu_native_pool[], cpu_native_dropout[], cpu_native_copy[], cpu_native_norm[];
 extern const td_kernel_row cpu_spare_matmul[], cpu_spare_conv[]; /* asked after oneDNN */
 
 /* What the context's kernels did; tests fix these numbers. */

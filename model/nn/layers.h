@@ -45,6 +45,23 @@ typedef struct td_nn_dropout_options {
 #define TD_NN_DROPOUT_DEFAULTS .p = 0.5
 extern TD_API const td_module_class td_nn_dropout;
 
+/* Each of num_features channels of x (N, C), (N, C, L) for 1d, (N, C, H, W) for 2d, (N, C, D, H, W) for 3d with
+ * mean 0 and variance 1 over the batch, times weight (ones at first), plus bias (zeros). Buffers running_mean,
+ * running_var and num_batches_tracked follow in training and are used in evaluation. */
+typedef struct td_nn_batch_norm_options {
+    int64_t num_features;
+    double eps;
+    double
+        momentum; /* weight of a new batch; TD_NN_CUMULATIVE: all batches weigh the same (PyTorch's None) */
+    bool affine;  /* has weight and bias */
+    bool track_running_stats;
+} td_nn_batch_norm_options;
+typedef td_nn_batch_norm_options td_nn_batch_norm1d_options, td_nn_batch_norm2d_options,
+    td_nn_batch_norm3d_options;
+#define TD_NN_CUMULATIVE          (-1.0)
+#define TD_NN_BATCH_NORM_DEFAULTS .eps = 1e-5, .momentum = 0.1, .affine = true, .track_running_stats = true
+extern TD_API const td_module_class td_nn_batch_norm1d, td_nn_batch_norm2d, td_nn_batch_norm3d;
+
 typedef struct td_nn_log_softmax_options {
     int64_t dim;
 } td_nn_log_softmax_options;
@@ -81,6 +98,12 @@ extern TD_API const td_module_class td_nn_sequential; /* no options: its childre
     TD_ADD_LAYER(parent, name, td_nn_log_softmax, TD_NN_LOG_SOFTMAX_DEFAULTS, .dim = __VA_ARGS__)
 #define td_add_flatten(parent, name, ...)                                                                    \
     TD_ADD_LAYER(parent, name, td_nn_flatten, TD_NN_FLATTEN_DEFAULTS, .start_dim = __VA_ARGS__)
+#define td_add_batch_norm1d(parent, name, ...)                                                               \
+    TD_ADD_LAYER(parent, name, td_nn_batch_norm1d, TD_NN_BATCH_NORM_DEFAULTS, .num_features = __VA_ARGS__)
+#define td_add_batch_norm2d(parent, name, ...)                                                               \
+    TD_ADD_LAYER(parent, name, td_nn_batch_norm2d, TD_NN_BATCH_NORM_DEFAULTS, .num_features = __VA_ARGS__)
+#define td_add_batch_norm3d(parent, name, ...)                                                               \
+    TD_ADD_LAYER(parent, name, td_nn_batch_norm3d, TD_NN_BATCH_NORM_DEFAULTS, .num_features = __VA_ARGS__)
 #define td_add_relu(parent, name) td_module_add(parent, name, &td_nn_relu, NULL)
 
 TD_END_DECLS

@@ -57,7 +57,8 @@ enum td_op_effect {
     TD_EFFECT_ALIAS = 1,  /* the result is a view of its first tensor argument, or may be */
     TD_EFFECT_WRITE = 2,  /* writes its first argument, and returns it */
     TD_EFFECT_RANDOM = 4, /* draws from the context's generator */
-    TD_EFFECT_SYNC = 8    /* waits for the device */
+    TD_EFFECT_SYNC = 8,   /* waits for the device */
+    TD_EFFECT_UPDATE = 16 /* overwrites an argument that is not its result: a buffer */
 };
 
 #define TD_OP_MAX_ARGS    12

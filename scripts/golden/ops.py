@@ -18,7 +18,7 @@ NOTES = [
     "an absent argument has ATen's default",
     "args are given as f32, f64, i64, i32, u8, bool; inputs are contiguous; bool and integer data are numbers",
     "out: list of results; grads: by argument (or argument[index] in a list) of every floating input "
-    "(but the losses' class weights, and what is written to) of loss = sum(out[0] * (0.1 * (1 + arange))) with the weights made in f64, then cast to out[0]'s dtype and shape; "
+    "(but the losses' class weights, running statistics, and what is written to) of loss = sum(out[0] * (0.1 * (1 + arange))) with the weights made in f64, then cast to out[0]'s dtype and shape; "
     "absent where out[0] is not floating; null where PyTorch gives none",
     "reduction is ATen's number: 0 none, 1 mean, 2 sum",
 ]
@@ -293,6 +293,28 @@ def images():
     case("max_pool2d", self=T([[[[1, NAN, 3], [2, 1, 0], [0, 5, NAN]]]]), kernel_size=[2, 2], stride=[1, 1])
 
 
+def norms():
+    x = V(3, 2, 2, 3)
+    running = {"running_mean": V(2, key=3), "running_var": P(2, key=4)}
+    affine = {"weight": V(2, key=1), "bias": V(2, key=2)}
+
+    def batch_norm(dtype=F64, **args):
+        args = {"weight": None, "bias": None, "running_mean": None, "running_var": None, "training": False,
+                "momentum": 0.1, "eps": 1e-5, "cudnn_enabled": False, **args}
+        case("batch_norm", **{k: v.to(DTYPES[dtype]) if torch.is_tensor(v) else v for k, v in args.items()})
+
+    for shape in ((4, 2), (3, 2, 5), (2, 2, 3, 4), (2, 2, 2, 1, 3)):
+        batch_norm(input=V(*shape), **affine, **running, training=True)
+        batch_norm(input=V(*shape), **affine, **running)
+    for dtype in (F64, F32):
+        batch_norm(dtype, input=x, training=True)
+        batch_norm(dtype, input=x, **running, training=True, momentum=0.7, eps=0.1)
+        batch_norm(dtype, input=x, **running, eps=0.1)
+        batch_norm(dtype, input=x, **affine, training=True)
+        batch_norm(dtype, input=V(8, 2, 3, 3, offset=100), **affine, **running, training=True)
+    batch_norm(input=torch.ones(2, 2, 2, 2, dtype=torch.float64), **affine, **running, training=True)
+
+
 def rest():
     """One or two of every operation that no family above has."""
     case("sign", self=V(2, 4))
@@ -373,7 +395,7 @@ def leaves(op, args):
     for key, value in args.items():
         if key == "self" and op.endswith("_"):
             continue
-        if key == "weight" and op in ("nll_loss", "cross_entropy"):
+        if key == "weight" and op in ("nll_loss", "cross_entropy") or key.startswith("running_"):
             continue
         for i, v in enumerate(value if isinstance(value, list) else [value]):
             if torch.is_tensor(v) and v.is_floating_point():
@@ -398,7 +420,7 @@ def case_record(op, aten, args):
 
 def main():
     torch.set_num_threads(1)
-    for family in (arithmetic, promotion, comparison, reductions, matrices, shapes, losses, images, casts, rest):
+    for family in (arithmetic, promotion, comparison, reductions, matrices, shapes, losses, images, norms, casts, rest):
         family()
     write(__file__, "ops.json", NOTES, cases=[case_record(*c) for c in CASES])
 

@@ -49,6 +49,11 @@ static const refusal refusals[] = {
     {"conv2d", "input=(1,2,5,5) weight=(2,2,3,3) bias=(3)", "bias of 3"},
     {"max_pool2d", "self=(1,1,2,2) kernel_size=[3,3]", "image of (2, 2)"},
     {"max_pool2d", "self=(2,2) kernel_size=[2,2]", "(2, 2)"},
+    {"batch_norm", "input=(2) training=True", "1 dimensions"},
+    {"batch_norm", "input=(2,3) weight=(2) training=True", "weight of 2 for 3 channels"},
+    {"batch_norm", "input=(2,3) running_mean=(3)", "running_var is missing"},
+    {"batch_norm", "input=(1,3) training=True", "more than one value"},
+    {"batch_norm", "input=i64(2,3) training=True", "i64"},
 
     /* Dimensions and positions that are not there */
     {"sum", "self=(2,3) dim=[2]", "2"},

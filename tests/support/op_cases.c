@@ -257,6 +257,23 @@ const op_case op_cases[] = {
     {"max_pool2d_backward", "grad_output=(2,2,2,2) choice=u8(2,2,2,2)<4 input_size=[2,2,5,4] kernel_size=[2,2] stride=[2,2] padding=[0,0] dilation=[1,1]"},
     {"max_pool2d_chosen", "self=(2,2,5,4) choice=u8(2,2,2,2)<4 kernel_size=[2,2] stride=[2,2] padding=[0,0] dilation=[1,1]"},
 
+    /* Normalisation */
+    {"batch_norm", "input=(4,3) weight=(3) bias=(3) running_mean=fixed(3) running_var=fixed(3) training=True"},
+    {"batch_norm", "input=(2,3,3,2) weight=(3) bias=(3) running_mean=fixed(3) running_var=fixed(3)"},
+    {"batch_norm", "input=(3,2,4) training=True momentum=0.3 eps=0.1"},
+    {"batch_norm_forward", "input=(4,3) weight=(3) bias=(3) training=True eps=0.00001"},
+    {"batch_norm_forward", "input=(2,3,2,3) weight=(3) training=True eps=0.1"},
+    {"batch_norm_forward", "input=(2,3,2,3) bias=(3) running_mean=fixed(3) running_var=fixed(3) training=False eps=0.01"},
+    {"batch_norm_forward", "input=(3,2,4) training=True eps=0.01"},
+    {"batch_norm_forward", "input=(3,37,5,7) weight=(37) bias=(37) training=True eps=0.00001", OP_LARGE},
+    {"batch_norm_forward", "input=(2,3,2,2,2) weight=(3) bias=(3) training=True eps=0.01"},
+    {"batch_norm_statistics", "input=(2,3,4,5)"},
+    {"batch_norm_statistics", "input=(5,67)"},
+    {"batch_norm_backward_sums", "grad_output=(2,3,4,5) input=(2,3,4,5) statistics=fixed(2,3) eps=0.01"},
+    {"batch_norm_backward_sums", "grad_output=(7,67) input=(7,67) statistics=fixed(2,67) eps=0.01"},
+    {"batch_norm_backward_input", "grad_output=(2,3,4,5) input=(2,3,4,5) weight=(3) statistics=fixed(2,3) sums=(2,3) count=40 eps=0.01"},
+    {"batch_norm_backward_input", "grad_output=(7,67) input=(7,67) statistics=fixed(2,67) count=7 eps=0.01"},
+
     /* Nothing at all, no dimensions, and as many as there may be */
     {"add", "self=(0,3) other=(3)"},
     {"add", "self=() other=(2)"},
@@ -298,5 +315,8 @@ const op_case op_cases[] = {
     {"dropout", "input=(0,3)"},
     {"conv2d", "input=(0,2,5,4) weight=(3,2,3,2) bias=(3)"},
     {"max_pool2d", "self=(0,2,4,4) kernel_size=[2,2]"},
+    {"batch_norm", "input=(0,2,4,4) running_mean=fixed(2) running_var=fixed(2)"},
+    {"batch_norm_forward", "input=(0,2,3) weight=(2) training=True eps=0.01"},
+    {"batch_norm_statistics", "input=(0,3)"},
     {0},
 };

@@ -57,6 +57,15 @@ typedef struct cpu_direct {
     int64_t k_padded;            /* output channels rounded up to two vectors */
     const float *weights, *bias; /* [taps][k_padded], [k_padded] */
 } cpu_direct;
+
+/* Pixels of `cols` channels, from the first one at x (and g, y) on; per channel the numbers below. */
+typedef struct cpu_norm {
+    int64_t cols, x_stride, g_stride, y_stride;
+    const float *x, *g;
+    float *y;
+    const float *mean, *scale, *bias, *slope;
+} cpu_norm;
+
 /* --- one table per instruction set ------------------------------------------------------------------- */
 
 typedef struct cpu_fast {
@@ -92,6 +101,17 @@ typedef struct cpu_fast {
     double (*sum)(const float *x, int64_t count);
     /* sums[j] += x[i * stride + j], rows in order. */
     void (*sum_rows)(const float *x, int64_t rows, int64_t stride, int64_t cols, double *sums);
+
+    /* Channels side by side, `rows` pixels of them (`cols`), each array with its own stride between pixels.
+     * Sums of x - shift and of its squares, added to f64. */
+    void (*norm_moments)(const float *x, int64_t rows, int64_t stride, int64_t cols, const float *shift,
+                         double *sums, double *squares);
+    /* y = (x - mean) * scale + bias. */
+    void (*norm_apply)(const cpu_norm *n, int64_t rows);
+    /* Sums of g and of g * (x - mean), added to f64. */
+    void (*norm_sums)(const cpu_norm *n, int64_t rows, double *sums, double *products);
+    /* y = (g - bias - (x - mean) * slope) * scale. */
+    void (*norm_back)(const cpu_norm *n, int64_t rows);
 
     /* The largest of `count` elements at x + offsets[i] + c, and which i (the first; of NaN the last), for
      * each of `channels`. */

@@ -21,6 +21,11 @@ void ISA(fill)(float *y, float value, int64_t count);
 void ISA(drop)(const float *x, const uint8_t *kept, float scale, float *y, int64_t count);
 double ISA(sum)(const float *x, int64_t count);
 void ISA(sum_rows)(const float *x, int64_t rows, int64_t stride, int64_t cols, double *sums);
+void ISA(norm_moments)(const float *x, int64_t rows, int64_t stride, int64_t cols, const float *shift,
+                       double *sums, double *squares);
+void ISA(norm_apply)(const cpu_norm *n, int64_t rows);
+void ISA(norm_sums)(const cpu_norm *n, int64_t rows, double *sums, double *products);
+void ISA(norm_back)(const cpu_norm *n, int64_t rows);
 void ISA(pool)(const float *x, const int64_t *offsets, const uint8_t *positions, int64_t count,
                int64_t channels, float *y, uint8_t *choice);
 void ISA(unpool)(const float *g, int64_t stride, const uint8_t *choice, const int64_t *offsets,

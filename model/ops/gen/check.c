@@ -50,9 +50,9 @@ static bool check_args(const char *owner, const gen_arg *args, int count, gen_fa
 }
 
 static bool check_effects(const gen_row *row, gen_fault *fault) {
-    bool others = row->alias || row->write || row->random || row->sync;
+    bool others = row->alias || row->write || row->random || row->sync || row->update;
     if (!row->pure && !others)
-        return gen_complain(fault, row->at, "%s: no effect; write pure, alias, write, random or sync",
+        return gen_complain(fault, row->at, "%s: no effect; write pure, alias, write, random, sync or update",
                             row->c_name);
     if (row->pure && others) return gen_complain(fault, row->at, "%s: pure and an effect too", row->c_name);
     const char *target = row->alias ? row->alias : row->write;
@@ -106,11 +106,16 @@ static bool check_gradient(const gen_file *file, const gen_row *row, const gen_g
         return gen_complain(fault, gradient->at, "%s: a second gradient of %s", row->c_name,
                             gradient->target);
     gen_type type;
+    gen_kind wanted = gradient->joint == 1 ? arg->type.kind : GEN_TENSORS;
+    if (gradient->joint == 0 &&
+        (arg == row->args || !is_tensor(arg[-1].type) || strcmp(arg[-1].name, gradient[-1].target) != 0))
+        return gen_complain(fault, gradient->at, "%s: %s does not follow %s among the arguments", row->c_name,
+                            gradient->target, gradient[-1].target);
     if (!gradient->value) return true;
     if (!gen_type_of(file, row, gradient->value, &type, fault)) return false;
-    return type.kind == arg->type.kind ||
+    return type.kind == wanted ||
            gen_complain(fault, gradient->value->at, "%s: the gradient of %s is %s, not %s", row->c_name,
-                        gradient->target, gen_kind_name(arg->type.kind), gen_kind_name(type.kind));
+                        gradient->target, gen_kind_name(wanted), gen_kind_name(type.kind));
 }
 
 static bool check_gradients(const gen_file *file, const gen_row *row, gen_fault *fault) {

@@ -213,10 +213,12 @@ static void emit_struct(const gen_row *row, const gen_needs *needs, FILE *out) {
 static void emit_gradient(const writer *w, const gen_gradient *gradient) {
     const gen_arg *arg = gen_find_arg(w->row, gradient->target);
     int edge = emit_edge_index(w->row, gradient->target);
-    if (gradient->none) return;
-    if (arg->type.kind == GEN_TENSORS) {
-        fputs("    TD_TRY(", w->out);
-        emit_expr(w, gradient->value, arg->type);
+    if (gradient->none || gradient->joint == 0) return;
+    if (arg->type.kind == GEN_TENSORS || gradient->joint > 1) {
+        for (int i = 0; gradient->joint > 1 && i < gradient->joint; i++)
+            fprintf(w->out, "%sbase->edges[%d].node", i ? " || " : "    if (", edge + i);
+        fputs(gradient->joint > 1 ? ")\n        TD_TRY(" : "    TD_TRY(", w->out);
+        emit_expr(w, gradient->value, (gen_type){GEN_TENSORS, false});
         fprintf(w->out, ", out + %d));\n", edge);
         return;
     }

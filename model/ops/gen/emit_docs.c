@@ -23,7 +23,8 @@ void emit_docs(const gen_file *file, FILE *out) {
                     row->section);
         fprintf(out, "| `td_%s` | `%s` | %s |", row->c_name, row->signature, row->doc);
         emit_forms(row, out);
-        fprintf(out, " |%s%s%s%s | %s |\n", row->alias ? " view" : "", row->write ? " writes" : "",
-                row->random ? " random" : "", row->sync ? " sync" : "", gradient_word(row));
+        fprintf(out, " |%s%s%s%s%s | %s |\n", row->alias ? " view" : "", row->write ? " writes" : "",
+                row->random ? " random" : "", row->sync ? " sync" : "", row->update ? " update" : "",
+                gradient_word(row));
     }
 }

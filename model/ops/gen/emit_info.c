@@ -50,9 +50,9 @@ static void emit_row(const gen_row *row, FILE *out) {
         emit_upper(row->c_name, upper, sizeof upper), row->c_name, row->doc, row->signature, row->arg_count,
         row->stem, row->result_count);
     for (int i = 0; i < row->result_count; i++) fprintf(out, "%s\"%s\"", i ? ", " : "", row->results[i].name);
-    fprintf(out, "},\n        .effects = 0%s%s%s%s,\n", row->alias ? " | TD_EFFECT_ALIAS" : "",
+    fprintf(out, "},\n        .effects = 0%s%s%s%s%s,\n", row->alias ? " | TD_EFFECT_ALIAS" : "",
             row->write ? " | TD_EFFECT_WRITE" : "", row->random ? " | TD_EFFECT_RANDOM" : "",
-            row->sync ? " | TD_EFFECT_SYNC" : "");
+            row->sync ? " | TD_EFFECT_SYNC" : "", row->update ? " | TD_EFFECT_UPDATE" : "");
     fprintf(out,
             "        .composite = %d,\n        .view = %d,\n        .in_place = %d,\n        .differentiable "
             "= %d,\n"

@@ -5,10 +5,11 @@
  *   row       := NAME [ "." NAME ] arguments "->" results TEXT { clause }
  *   arguments := "(" [ argument { "," argument } ] ")"          argument := "*" | type NAME [ "=" preset ]
  *   results   := type | "(" type NAME { "," type NAME } ")"
- *   clause    := "pure" | "random" | "sync" | "in_place" | "no_grad" | "composite" | "alias" NAME | "write"
- * NAME | "result" call | "view" call | "gradient" NAME "=" ( "zero" | "none" | sum ) sum       := product {
- * ("+" | "-") product }                product := unary { ("*" | "/") unary } unary     := "-" unary | NUMBER
- * | NAME | call | "[" sums "]" | "(" sum ")"
+ *   clause    := "pure" | "random" | "sync" | "update" | "in_place" | "no_grad" | "composite" | "alias" NAME
+ *              | "write" NAME | "result" call | "view" call
+ *              | "gradient" NAME { "," NAME } "=" ( "zero" | "none" | sum )
+ *   sum       := product { ("+" | "-") product }                product := unary { ("*" | "/") unary }
+ *   unary     := "-" unary | NUMBER | NAME | call | "[" sums "]" | "(" sum ")"
  */
 #include "model/ops/gen/lexer.h"
 
@@ -295,11 +296,28 @@ static bool parse_sum(parser *p, gen_expr **expr) { return parse_level(p, expr, 
 
 /* --- rows ------------------------------------------------------------------------------------------ */
 
+/* The gradient `first` takes the lead of the one behind it, which has been parsed with its value. */
+static void join_gradients(gen_row *row, int first) {
+    gen_gradient *lead = &row->gradients[first], *next = lead + 1;
+    lead->value = next->value;
+    lead->none = next->none;
+    if (!lead->value) return; /* zero or none, each */
+    lead->joint = next->joint + 1;
+    next->joint = 0;
+}
+
 static bool parse_gradient(parser *p, gen_row *row) {
     row->gradients = grow(p, row->gradients, row->gradient_count, sizeof *row->gradients);
     gen_gradient *gradient = &row->gradients[row->gradient_count++];
-    gradient->at = p->token.at;
-    if (!take_name(p, "an argument's name", &gradient->target) || !expect_sign(p, "=")) return false;
+    *gradient = (gen_gradient){.at = p->token.at, .joint = 1};
+    if (!take_name(p, "an argument's name", &gradient->target)) return false;
+    if (at_sign(p, ",")) {
+        int first = row->gradient_count - 1;
+        if (!advance(p) || !parse_gradient(p, row)) return false;
+        join_gradients(row, first);
+        return true;
+    }
+    if (!expect_sign(p, "=")) return false;
     if (at_word(p, "zero")) return advance(p);
     if (at_word(p, "none")) {
         gradient->none = true;
@@ -320,8 +338,8 @@ static bool parse_body(parser *p, gen_row *row, gen_body body) {
 
 /* True at a clause, which is then parsed; *found is false where the row has ended. */
 static bool parse_clause(parser *p, gen_row *row, bool *found) {
-    static const char *const marks[] = {"pure", "random", "sync", "in_place", "no_grad"};
-    bool *const flags[] = {&row->pure, &row->random, &row->sync, &row->in_place, &row->no_grad};
+    static const char *const marks[] = {"pure", "random", "sync", "update", "in_place", "no_grad"};
+    bool *const flags[] = {&row->pure, &row->random, &row->sync, &row->update, &row->in_place, &row->no_grad};
     *found = true;
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
         if (at_word(p, marks[i])) {

@@ -67,12 +67,15 @@ struct gen_expr {
     const char **keywords; /* of a call: the names given to parts, NULL for those by position */
 };
 
-/* `gradient target = value`; value NULL means `zero`, none means `none`. */
+/* `gradient target = value`; value NULL means `zero`, none means `none`. `gradient a, b = value` gives several
+ * at once: they share a value, which is a list of tensors; `joint` says how many targets the first one leads,
+ * and is 0 for the others. */
 typedef struct gen_gradient {
     gen_place at;
     const char *target;
     gen_expr *value;
     bool none;
+    int joint; /* 1 for one on its own */
 } gen_gradient;
 
 typedef enum gen_body { GEN_NO_BODY, GEN_RESULT, GEN_VIEW, GEN_COMPOSITE, GEN_WRITE } gen_body;
@@ -89,7 +92,7 @@ typedef struct gen_row {
     gen_arg *args;
     int result_count;
     gen_arg *results; /* type and name */
-    bool pure, random, sync, in_place, no_grad;
+    bool pure, random, sync, update, in_place, no_grad;
     const char *alias; /* the argument that the result is a view of, or NULL */
     const char *write; /* the argument written, or NULL */
     gen_body body;
