@@ -5,8 +5,7 @@
 
 #include <string.h>
 
-bool launcher_buffer_add(launcher_buffer *b, const char *bytes, size_t n) {
-    if (n == 0) return true;
+char *launcher_buffer_make_room(launcher_buffer *b, size_t n) {
     if (b->begin == b->end) b->begin = b->end = 0;
     if (b->capacity - b->end < n && b->begin >= n && b->begin > b->capacity / 2) {
         memmove(b->data, b->data + b->begin, b->end - b->begin);
@@ -17,11 +16,18 @@ bool launcher_buffer_add(launcher_buffer *b, const char *bytes, size_t n) {
         size_t wanted = b->capacity ? b->capacity : 4096;
         while (wanted - b->end < n) wanted *= 2;
         char *data = td_realloc(b->data, wanted, 1);
-        if (!data) return false;
+        if (!data) return NULL;
         b->data = data;
         b->capacity = wanted;
     }
-    memcpy(b->data + b->end, bytes, n);
+    return b->data + b->end;
+}
+
+bool launcher_buffer_add(launcher_buffer *b, const char *bytes, size_t n) {
+    if (n == 0) return true;
+    char *to = launcher_buffer_room(b, n);
+    if (!to) return false;
+    memcpy(to, bytes, n);
     b->end += n;
     return true;
 }

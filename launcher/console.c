@@ -19,32 +19,54 @@ static void put_bytes(launcher_console *c, const char *bytes, size_t n) {
     if (c->sink.terminal) remember_shown(c, bytes, n);
 }
 
-/* How much of `bytes` belongs to the line that begins with them. On a terminal a carriage return begins it again
- * (a progress bar), and the prefix with it. */
-static size_t line_length(const launcher_console *c, const char *bytes, size_t n) {
+/* How much of `bytes` belongs to the line that begins with them. A carriage return begins it again (a progress bar),
+ * and the prefix with it. */
+static size_t line_length(const char *bytes, size_t n) {
     const char *newline = memchr(bytes, '\n', n);
     size_t length = newline ? (size_t)(newline - bytes) + 1 : n;
-    if (!c->sink.terminal) return length;
     const char *back = memchr(bytes, '\r', length);
     if (!back || back + 1 >= bytes + length || back[1] == '\n') return length;
     return (size_t)(back - bytes) + 1;
 }
 
-static void put_prefixed(launcher_console *c, launcher_speaker *s, const char *bytes, size_t n) {
-    if (!s->prefix.template) {
-        put_bytes(c, bytes, n);
-        return;
-    }
+static void put_on_terminal(launcher_console *c, launcher_speaker *s, const char *bytes, size_t n) {
     for (bool begins = !s->mid_line || s->returned; n > 0; begins = true) {
-        size_t prefix_n, take = line_length(c, bytes, n);
+        size_t prefix_n, take = line_length(bytes, n);
         const char *prefix = launcher_prefix_text(&s->prefix, &prefix_n);
-        bool only_moves = c->sink.terminal && take == 1 && (*bytes == '\r' || s->returned);
+        bool only_moves = take == 1 && (*bytes == '\r' || s->returned);
         if (begins && !only_moves) put_bytes(c, prefix, prefix_n);
         put_bytes(c, bytes, take);
-        s->returned = c->sink.terminal && bytes[take - 1] == '\r';
+        s->returned = bytes[take - 1] == '\r';
         bytes += take;
         n -= take;
     }
+}
+
+/* Elsewhere the prefix is the same for all lines that come together, and a line is all that has one. */
+static void put_lines(launcher_buffer *queue, launcher_speaker *s, const char *bytes, size_t n) {
+    size_t prefix_n;
+    const char *prefix = launcher_prefix_text(&s->prefix, &prefix_n);
+    for (size_t before = s->mid_line ? 0 : prefix_n; n > 0; before = prefix_n) {
+        const char *newline = memchr(bytes, '\n', n);
+        size_t take = newline ? (size_t)(newline - bytes) + 1 : n;
+        char *to = launcher_buffer_room(queue, before + take);
+        if (to) {
+            memcpy(to, prefix, before);
+            memcpy(to + before, bytes, take);
+            queue->end += before + take;
+        }
+        bytes += take;
+        n -= take;
+    }
+}
+
+static void put_prefixed(launcher_console *c, launcher_speaker *s, const char *bytes, size_t n) {
+    if (!s->prefix.template)
+        put_bytes(c, bytes, n);
+    else if (c->sink.terminal)
+        put_on_terminal(c, s, bytes, n);
+    else if (!c->sink.error)
+        put_lines(&c->sink.queue, s, bytes, n);
 }
 
 /* Step aside for another stream's unfinished line. True: it is to be drawn again afterwards. */

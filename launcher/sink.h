@@ -16,6 +16,7 @@ struct launcher_sink {
     int fd;
     bool terminal;
     bool regular; /* a file: takes any amount at once */
+    int own;      /* of a pipe: it opened again, for us alone, which does not block; -1: none */
     int error;    /* errno of the write that failed; from then on bytes are dropped */
     launcher_buffer queue;
     uint64_t written; /* bytes */

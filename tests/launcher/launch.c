@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,7 +48,9 @@ static void enter(const launch_setup *setup) {
 launch launch_start_with(launch_setup setup, const char *const *argv) {
     int in[2], out[2], err[2];
     launch l = {.output = calloc(1, 1), .errors = calloc(1, 1)};
-    ck_assert(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0 && pipe2(err, O_CLOEXEC) == 0);
+    ck_assert(pipe2(in, O_CLOEXEC) == 0 && pipe2(err, O_CLOEXEC) == 0);
+    ck_assert((setup.socket ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out)
+                            : pipe2(out, O_CLOEXEC)) == 0);
     snprintf(l.mark, sizeof l.mark, "TANDEM_TEST_MARK=%d.%d", (int)getpid(), launches++);
     l.pid = fork();
     if (l.pid == 0) {

@@ -25,6 +25,7 @@ typedef struct launch_setup {
     int ignored_signal, blocked_signal;
     long file_size_limit; /* bytes; SIGXFSZ is then ignored */
     bool closed;          /* started without descriptors 0 and 1 */
+    bool socket;          /* standard output is a socket, not a pipe */
 } launch_setup;
 
 #define TANDEM TD_TEST_BUILD "/tandem"

@@ -154,6 +154,51 @@ START_TEST(a_slow_reader_slows_the_ranks) {
 }
 END_TEST
 
+/* Writing to a pipe, and to what is neither pipe nor file, never keeps the launcher from its work. */
+START_TEST(while_nobody_reads_the_job_can_still_be_stopped) {
+    launch l = START_WITH((launch_setup){.socket = _i == 1}, "-n", "2", "--", RANKS, "*", "lines:60000");
+    pid_t guardian = 0;
+    for (int i = 0; i < 1000 && launch_child(guardian = launch_guardian(&l)) == 0; i++) usleep(5000);
+    usleep(200000); /* all is full now */
+    kill(l.pid, SIGTERM);
+    for (int i = 0; i < 1000 && launch_child(guardian) != 0; i++) usleep(5000);
+    ck_assert_int_eq(launch_child(guardian), 0);
+    launch_finish(&l);
+    ck_code(&l, 143);
+    long lines = 0;
+    for (const char *c = l.output; *c; c++) lines += *c == '\n';
+    ck_assert(lines > 1000 && lines < 120000);
+    launch_free(&l);
+}
+END_TEST
+
+START_TEST(a_socket_gets_every_line_too) {
+    launch l = START_WITH((launch_setup){.socket = true}, "-n", "2", "--", RANKS, "*", "lines:40000");
+    usleep(100000);
+    launch_finish(&l);
+    ck_code(&l, 0);
+    long lines = 0;
+    for (const char *c = l.output; *c; c++) lines += *c == '\n';
+    ck_assert_int_eq(lines, 80000);
+    launch_free(&l);
+}
+END_TEST
+
+/* Others have the same pipe open, and most programs cannot write to one that does not block. */
+START_TEST(our_output_is_not_made_non_blocking) {
+    launch l = launch_start_with(
+        (launch_setup){0}, (const char *[]){"sh", "-c",
+                                            TANDEM " run -- head -c 1000000 /dev/zero; sed -n s/flags:.//p "
+                                                   "/proc/self/fdinfo/1",
+                                            NULL});
+    usleep(100000);
+    launch_finish(&l);
+    ck_assert_uint_gt(l.output_n, 1000000);
+    ck_assert_int_eq(strtol(l.output + 1000000, NULL, 8) & (O_NONBLOCK | O_ACCMODE), O_WRONLY);
+    launch_free(&l);
+}
+END_TEST
+
 /* --- with a terminal behind us -------------------------------------------------------------------------- */
 
 /* Run in a terminal of 77 columns; everything that it shows until `wanted` comes or all has ended. */
@@ -233,6 +278,9 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, a_full_disk_is_told_and_the_job_goes_on);
     tcase_add_test(tcase, without_standard_descriptors_nothing_goes_astray);
     tcase_add_test(tcase, a_slow_reader_slows_the_ranks);
+    tcase_add_loop_test(tcase, while_nobody_reads_the_job_can_still_be_stopped, 0, 2);
+    tcase_add_test(tcase, a_socket_gets_every_line_too);
+    tcase_add_test(tcase, our_output_is_not_made_non_blocking);
     tcase_add_test(tcase, a_progress_bar_of_rank_0_lives_on_a_terminal);
     tcase_add_test(tcase, ctrl_c_in_a_terminal_ends_the_launcher_by_sigint);
     suite_add_tcase(suite, tcase);
