@@ -42,6 +42,11 @@ typedef struct td_backend {
      * ranks with one tag likewise, each by td_work_finish. */
     td_status (*post[TD_CALL_COUNT])(td_group *group, td_work *work);
 
+    /* A shorter way for a collective that the caller waits for: post it and wait. TD_PENDING: this one has to go
+     * the usual way, and nothing is done. It calls td_record_begin and td_record_posted itself, when that keeps
+     * nobody waiting. NULL: there is none. */
+    td_status (*run)(td_group *group, td_work *work);
+
     /* Advance all posted works as far as possible without waiting for other ranks. */
     td_status (*test)(td_group *group);
 

@@ -2,11 +2,12 @@
 #include "dist/call.h"
 
 #include "dist/fingerprint.h"
+#include "dist/reduce.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const td_call_traits kinds[] = {
+const td_call_traits td_call_kinds[TD_CALL_COUNT] = {
     [TD_CALL_BARRIER] = {.name = "barrier"},
     [TD_CALL_ALL_REDUCE] = {.name = "all_reduce",
                             .has_data = true,
@@ -76,39 +77,25 @@ static const td_call_traits kinds[] = {
                       .output = TD_EXTENT_COUNT,
                       .root_output = TD_EXTENT_COUNT},
 };
-_Static_assert(sizeof kinds / sizeof *kinds == TD_CALL_COUNT, "a collective has no row");
 
-enum { FOR_FLOATS = 1, FOR_INTEGERS = 2, FOR_ALL = 3 };
-
-static const struct {
-    const char *name;
-    int dtypes;
-} reductions[] = {
-    [TD_REDUCE_SUM] = {"sum", FOR_ALL},
-    [TD_REDUCE_AVG] = {"avg", FOR_FLOATS},
-    [TD_REDUCE_MIN] = {"min", FOR_ALL},
-    [TD_REDUCE_MAX] = {"max", FOR_ALL},
-    [TD_REDUCE_PROD] = {"prod", FOR_ALL},
-    [TD_REDUCE_BAND] = {"band", FOR_INTEGERS},
-    [TD_REDUCE_BOR] = {"bor", FOR_INTEGERS},
-    [TD_REDUCE_BXOR] = {"bxor", FOR_INTEGERS},
-    [TD_REDUCE_PREMUL_SUM] = {"premul_sum", FOR_FLOATS},
+static const char *const reductions[] = {
+    [TD_REDUCE_SUM] = "sum", [TD_REDUCE_AVG] = "avg",   [TD_REDUCE_MIN] = "min",
+    [TD_REDUCE_MAX] = "max", [TD_REDUCE_PROD] = "prod", [TD_REDUCE_BAND] = "band",
+    [TD_REDUCE_BOR] = "bor", [TD_REDUCE_BXOR] = "bxor", [TD_REDUCE_PREMUL_SUM] = "premul_sum",
 };
-_Static_assert(sizeof reductions / sizeof *reductions == TD_REDUCE_COUNT, "a reduction has no row");
+_Static_assert(sizeof reductions / sizeof *reductions == TD_REDUCE_COUNT, "a reduction has no name");
 
-const td_call_traits *td_call_traits_of(td_call_kind kind) { return &kinds[kind]; }
+const td_call_traits *td_call_traits_of(td_call_kind kind) { return &td_call_kinds[kind]; }
 
 const char *td_call_name(td_call_kind kind) {
-    return (unsigned)kind < TD_CALL_COUNT ? kinds[kind].name : "?";
+    return (unsigned)kind < TD_CALL_COUNT ? td_call_kinds[kind].name : "?";
 }
 
-const char *td_reduce_name(td_reduce op) {
-    return (unsigned)op < TD_REDUCE_COUNT ? reductions[op].name : "?";
-}
+const char *td_reduce_name(td_reduce op) { return (unsigned)op < TD_REDUCE_COUNT ? reductions[op] : "?"; }
 
 bool td_reduce_takes(td_reduce op, td_dtype dtype) {
-    if ((unsigned)op >= TD_REDUCE_COUNT || !td_dtype_size(dtype)) return false;
-    return reductions[op].dtypes & (td_dtype_is_floating(dtype) ? FOR_FLOATS : FOR_INTEGERS);
+    return (unsigned)op < TD_REDUCE_COUNT && (unsigned)dtype < TD_DTYPE_COUNT &&
+           td_reduce_dtypes[op] >> dtype & 1;
 }
 
 static size_t extent_count(td_extent extent, const td_call *call, const size_t *counts, int rank, int size) {
@@ -126,13 +113,13 @@ static size_t extent_count(td_extent extent, const td_call *call, const size_t *
 }
 
 size_t td_call_input_count(const td_call *call, int rank, int size) {
-    const td_call_traits *traits = &kinds[call->kind];
+    const td_call_traits *traits = &td_call_kinds[call->kind];
     td_extent extent = traits->rooted && rank == call->root ? traits->root_input : traits->input;
     return extent_count(extent, call, call->counts, rank, size);
 }
 
 size_t td_call_output_count(const td_call *call, int rank, int size) {
-    const td_call_traits *traits = &kinds[call->kind];
+    const td_call_traits *traits = &td_call_kinds[call->kind];
     td_extent extent = traits->rooted && rank == call->root ? traits->root_output : traits->output;
     const size_t *counts = call->kind == TD_CALL_ALL_TO_ALL ? call->recv_counts : call->counts;
     return extent_count(extent, call, counts, rank, size);
@@ -140,7 +127,7 @@ size_t td_call_output_count(const td_call *call, int rank, int size) {
 
 uint64_t td_call_more(const td_call *call, int size) {
     uint64_t hash = UINT64_C(0x9e3779b97f4a7c15), bits;
-    if (kinds[call->kind].reduces && call->op == TD_REDUCE_PREMUL_SUM) {
+    if (td_call_kinds[call->kind].reduces && call->op == TD_REDUCE_PREMUL_SUM) {
         memcpy(&bits, &call->factor, sizeof bits);
         hash = (hash ^ bits) * UINT64_C(0xff51afd7ed558ccd);
     }
@@ -156,7 +143,7 @@ td_call_text td_fingerprint_describe(td_fingerprint print) {
     td_call_text out;
     int used = snprintf(out.text, sizeof out.text, "%s", td_call_name((td_call_kind)kind));
     if (kind >= TD_CALL_COUNT) return out;
-    const td_call_traits *traits = &kinds[kind];
+    const td_call_traits *traits = &td_call_kinds[kind];
     bool uneven = print.shape >> 24 & 1;
     if (traits->reduces)
         used += snprintf(out.text + used, sizeof out.text - (size_t)used, "(%s)", td_reduce_name(op));

@@ -11,11 +11,14 @@ typedef struct td_fingerprint {
                        counts only pairs of ranks share */
 } td_fingerprint;
 
+/* The rows of td_call_traits_of. */
+extern const td_call_traits td_call_kinds[TD_CALL_COUNT];
+
 /* Sixteen bits that stand for counts and factor. */
 uint64_t td_call_more(const td_call *call, int size);
 
 static inline td_fingerprint td_call_fingerprint(const td_call *call, int size) {
-    const td_call_traits *traits = td_call_traits_of(call->kind); /* what a kind does not use may differ */
+    const td_call_traits *traits = &td_call_kinds[call->kind]; /* what a kind does not use may differ */
     uint64_t shape = (uint64_t)call->kind;
     if (traits->has_data) shape |= (uint64_t)call->dtype << 8;
     if (traits->reduces) shape |= (uint64_t)call->op << 16;

@@ -98,8 +98,9 @@ TD_API td_status td_group_break(td_group *group);
  * status is returned. */
 TD_API td_status td_group_give_up(td_group *group);
 
-/* Does the call make sense here? Says what is wrong otherwise; a broken group's cause. */
-td_status td_call_check(td_group *group, const td_call *call);
+/* Does the call make sense here? Says what is wrong otherwise; a broken group's cause. Fills what a work knows of
+ * its call: the fingerprint and how many bytes this rank gives and gets. */
+td_status td_call_examine(td_group *group, const td_call *call, td_work *work);
 
 /* The job's rank of a group's rank, for messages. */
 static inline int td_group_name(const td_group *group, int rank) {

@@ -1,7 +1,9 @@
-/* Choice of the kernels. */
+/* Which reductions there are, and the choice of their kernels. */
 #include "dist/reduce.h"
 
 #include <cpuid.h>
+
+const uint32_t td_reduce_dtypes[TD_REDUCE_COUNT] = TD_REDUCES_EVERYTHING;
 
 /* Older clang's __builtin_cpu_supports does not know "f16c". */
 static bool has_f16c(void) {

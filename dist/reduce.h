@@ -18,6 +18,9 @@ extern const td_reduce_table td_reduce_generic, td_reduce_avx2, td_reduce_avx512
 /* The best for this machine. All tables give the same bits: nothing is contracted and the order is fixed. */
 TD_API const td_reduce_table *td_reduce_select(void);
 
+/* Bit d: a reduction is defined for dtype d. */
+extern const uint32_t td_reduce_dtypes[TD_REDUCE_COUNT];
+
 /* `factor` is that of a premultiplied sum. */
 static inline void td_reduce_run(const td_reduce_table *table, td_reduce op, td_dtype dtype, double factor,
                                  void *const *to, size_t outputs, const void *const *from, size_t inputs,

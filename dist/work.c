@@ -8,14 +8,13 @@ static td_work *take_work(td_group *group) {
     td_work *work = group->free_works;
     if (work) {
         group->free_works = work->next;
-        td_work *all = work->all;
-        *work = (td_work){.all = all};
-        return work;
+    } else {
+        work = td_calloc(1, sizeof *work);
+        if (!work) return NULL;
+        work->all = group->works;
+        group->works = work;
     }
-    work = td_calloc(1, sizeof *work);
-    if (!work) return NULL;
-    work->all = group->works;
-    group->works = work;
+    *work = (td_work){.group = group, .pooled = true, .all = work->all};
     return work;
 }
 
@@ -25,44 +24,50 @@ static void recycle(td_work *work) {
 }
 
 /* Works that were taken and not posted. */
-static void give_back(td_group *group, td_work *taken) {
+static void give_back(td_work *taken) {
     while (taken) {
         td_work *work = taken;
         taken = work->next;
-        work->group = group;
         recycle(work);
     }
 }
 
-static td_status begin(td_group *group, const td_call *call, td_work *work) {
-    size_t size = td_dtype_size(call->dtype);
-    work->group = group;
-    work->call = *call;
-    work->print = td_call_fingerprint(call, group->size);
-    if (__builtin_expect(group->members != NULL, 0) &&
-        td_call_traits_of(call->kind)->rooted) /* messages name a root as the job does */
-        work->print = td_fingerprint_rename(work->print, group->members[call->root]);
-    work->input_bytes = td_call_input_count(call, group->rank, group->size) * size;
-    work->output_bytes = td_call_output_count(call, group->rank, group->size) * size;
+/* The call has been examined; it takes its place among the group's. */
+static void number(td_group *group, td_work *work) {
     work->status = TD_PENDING;
-    work->sequence = td_call_traits_of(call->kind)->pairs ? group->paired++ : group->posted++;
+    work->sequence = td_call_kinds[work->call.kind].pairs ? group->paired++ : group->posted++;
+}
+
+static td_status begin(td_group *group, td_work *work) {
     td_record_begin(group, work);
-    td_status status = group->backend->post[call->kind](group, work);
+    td_status status = group->backend->post[work->call.kind](group, work);
     td_record_posted(group, work);
     return status;
 }
 
-td_status td_group_post(td_group *group, const td_call *call, td_work **work) {
-    TD_TRY(td_call_check(group, call));
-    if (!work) {
-        td_work here = {0};
-        TD_TRY(begin(group, call, &here));
-        return here.status == TD_PENDING ? group->backend->wait(group, &here) : here.status;
+/* What the caller waits for needs no place among the group's works, and often no queue. */
+static td_status run(td_group *group, const td_call *call) {
+    td_work work = {.group = group, .call = *call};
+    TD_TRY(td_call_examine(group, call, &work));
+    number(group, &work);
+    if (group->backend->run && !td_call_kinds[call->kind].pairs) {
+        td_status status = group->backend->run(group, &work);
+        if (status != TD_PENDING) return status;
     }
+    TD_TRY(begin(group, &work));
+    return work.status == TD_PENDING ? group->backend->wait(group, &work) : work.status;
+}
+
+td_status td_group_post(td_group *group, const td_call *call, td_work **work) {
+    if (!work) return run(group, call);
     td_work *made = take_work(group);
     if (!made) return TD_ERR_MEMORY;
-    made->pooled = true;
-    td_status status = begin(group, call, made);
+    made->call = *call;
+    td_status status = td_call_examine(group, call, made);
+    if (status >= 0) {
+        number(group, made);
+        status = begin(group, made);
+    }
     if (status < 0) {
         recycle(made);
         return status;
@@ -72,44 +77,46 @@ td_status td_group_post(td_group *group, const td_call *call, td_work **work) {
 }
 
 /* Works complete in order, so the last one stands for all; the others go back by themselves. */
-static td_status post_all(td_group *group, const td_call *calls, int count, td_work *taken, td_work **last) {
-    for (int i = 0; i < count; i++) {
+static td_status post_all(td_group *group, td_work *taken, td_work **last) {
+    while (taken) {
         td_work *work = taken, *next = taken->next;
-        work->pooled = true;
         work->next = NULL;
-        td_status status = begin(group, &calls[i], work);
+        number(group, work);
+        td_status status = begin(group, work);
         if (status < 0) {
             recycle(work);
-            give_back(group, next);
+            give_back(next);
             return status;
         }
         taken = next;
         *last = work;
-        if (i + 1 < count) td_work_release(&work);
+        if (taken) td_work_release(&work);
     }
     return TD_OK;
 }
 
+/* One more at the end of those that are to be posted. */
+static td_status take_for(td_group *group, const td_call *call, td_work ***end) {
+    td_work *work = take_work(group);
+    if (!work) return TD_ERR_MEMORY;
+    **end = work;
+    *end = &work->next;
+    work->call = *call;
+    TD_TRY(td_call_examine(group, call, work));
+    if (!td_call_kinds[call->kind].pairs) return TD_OK;
+    return td_fail(TD_ERR_ARG, 0, "dist", "%s: a list takes collectives only", td_call_name(call->kind));
+}
+
 td_status td_group_post_list(td_group *group, const td_call *calls, int count, td_work **work) {
-    td_work *taken = NULL, *last;
+    td_work *taken = NULL, **end = &taken, *last;
     if (count < 1) return td_fail(TD_ERR_ARG, 0, "dist", "a list of %d collectives", count);
     for (int i = 0; i < count; i++) {
-        TD_TRY(td_call_check(group, &calls[i]));
-        if (td_call_traits_of(calls[i].kind)->pairs)
-            return td_fail(TD_ERR_ARG, 0, "dist", "%s: a list takes collectives only",
-                           td_call_name(calls[i].kind));
+        td_status status = take_for(group, &calls[i], &end);
+        if (status >= 0) continue;
+        give_back(taken);
+        return status;
     }
-    for (int i = 0; i < count; i++) {
-        td_work *made = take_work(group);
-        if (!made) {
-            give_back(group, taken);
-            return TD_ERR_MEMORY;
-        }
-        made->group = group;
-        made->next = taken;
-        taken = made;
-    }
-    TD_TRY(post_all(group, calls, count, taken, &last));
+    TD_TRY(post_all(group, taken, &last));
     if (work) {
         *work = last;
         return TD_OK;

@@ -240,6 +240,7 @@ const td_backend td_backend_shm = {
             [TD_CALL_SEND] = td_shm_post_pair,
             [TD_CALL_RECV] = td_shm_post_pair,
         },
+    .run = td_shm_run_at_once,
     .test = td_shm_test,
     .wait = td_shm_wait,
     .abort = abort_group,

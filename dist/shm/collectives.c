@@ -53,24 +53,37 @@ static bool ring_has_room(td_group *group, uint64_t sequence, td_awaited *missin
            all_done(group, td_shm_mark(sequence - TD_SHM_RING + 1, 0), missing);
 }
 
+static void announce(td_group *group, const td_work *work, td_shm_entry *entry) {
+    td_shm *shm = td_shm_of(group);
+    uint64_t done = atomic_load_explicit(&shm->members[group->rank].done, memory_order_relaxed) >> 24;
+    atomic_store_explicit(&entry->shape, work->print.shape, memory_order_relaxed);
+    atomic_store_explicit(&entry->count, work->print.count, memory_order_relaxed);
+    atomic_store_explicit(&entry->done, done, memory_order_relaxed);
+    td_publish(&shm->waiter, &entry->number, work->sequence + 1);
+    td_waiter_note(&shm->waiter, work->sequence + 1, work->print);
+}
+
+void td_shm_announce(td_group *group, td_work *work) {
+    td_shm_entry *entry = td_shm_entry_of(td_shm_of(group), group->rank, work->sequence);
+    if (work->input_bytes) memcpy(entry->payload, work->call.input, work->input_bytes);
+    announce(group, work, entry);
+}
+
 static td_status publish(td_group *group, td_work *work) {
     td_shm *shm = td_shm_of(group);
-    td_shm_entry *entry = td_shm_entry_of(shm, group->rank, work->sequence);
-    td_fingerprint print = work->print;
-    if (!td_shm_is_small(group, &work->call))
+    if (td_shm_is_small(group, &work->call)) {
+        td_shm_announce(group, work);
+    } else {
+        td_shm_entry *entry = td_shm_entry_of(shm, group->rank, work->sequence);
         TD_TRY(td_shm_offer(group, work, entry));
-    else if (work->input_bytes)
-        memcpy(entry->payload, work->call.input, work->input_bytes);
-    atomic_store_explicit(&entry->shape, print.shape, memory_order_relaxed);
-    atomic_store_explicit(&entry->count, print.count, memory_order_relaxed);
-    td_waiter_note(&shm->waiter, work->sequence + 1, print);
-    td_publish(&shm->waiter, &entry->number, work->sequence + 1);
+        announce(group, work, entry);
+    }
     work->stage = TD_SHM_PUBLISHED;
     shm->unpublished = work->next;
     return TD_OK;
 }
 
-static td_status disagree(td_group *group, const td_work *work, int peer, td_fingerprint theirs) {
+td_status td_shm_disagree(td_group *group, const td_work *work, int peer, td_fingerprint theirs) {
     td_doing doing = doing_of(work);
     td_call_text a = td_fingerprint_describe(doing.print), b = td_fingerprint_describe(theirs);
     bool first = group->rank < peer;
@@ -107,10 +120,9 @@ static td_status meet(td_group *group, td_work *work, td_awaited *missing) {
     for (; work->met < group->size; work->met++) {
         td_shm_entry *entry = td_shm_entry_of(shm, work->met, work->sequence);
         if (!td_shm_reached(&entry->number, work->sequence + 1, work->met, missing)) return TD_OK;
-        td_fingerprint theirs = {atomic_load_explicit(&entry->shape, memory_order_relaxed),
-                                 atomic_load_explicit(&entry->count, memory_order_relaxed)};
+        td_fingerprint theirs = td_shm_print_of(entry);
         if (__builtin_expect(theirs.shape != ours.shape || theirs.count != ours.count, 0))
-            return disagree(group, work, work->met, theirs);
+            return td_shm_disagree(group, work, work->met, theirs);
     }
     if (__builtin_expect(work->call.recv_counts != NULL, 0)) TD_TRY(check_pairs(group, work));
     work->stage = TD_SHM_MET;

@@ -28,7 +28,7 @@
 
 enum {
     TD_SHM_RING = 8,        /* collectives in flight */
-    TD_SHM_SMALL = 2008,    /* bytes that travel in an entry: with its head they fill whole lines */
+    TD_SHM_SMALL = 2000,    /* bytes that travel in an entry: with its head they fill whole lines */
     TD_SHM_CHUNK = 1 << 17, /* bytes of a staging slot: a few of them stay in a core's second-level cache */
     TD_SHM_SLOTS = 4,
     TD_SHM_LAG = 2,     /* chunks that summing may be ahead of fetching */
@@ -38,6 +38,8 @@ enum {
 typedef struct td_shm_entry {
     _Alignas(TD_LINE) _Atomic uint64_t number;
     _Atomic uint64_t shape, count; /* the fingerprint */
+    _Atomic uint64_t done;         /* collectives with which this rank is done: saves the others a look at its
+                                      counter */
     _Atomic uint64_t place;        /* offset of the input in the segment, or of the first staging slot plus
                                       TD_SHM_STAGED; 0: this rank gives nothing */
     _Atomic uint64_t output;       /* offset of the output in the segment, 0: it is not there */
@@ -93,6 +95,7 @@ static inline td_shm *td_shm_of(td_group *group) { return group->state; }
 /* dist/shm/collectives.c; the slots of the backend's table. */
 td_status td_shm_post(td_group *group, td_work *work);
 td_status td_shm_post_all_to_all(td_group *group, td_work *work);
+td_status td_shm_run_at_once(td_group *group, td_work *work); /* dist/shm/small.c */
 td_status td_shm_test(td_group *group);
 td_status td_shm_wait(td_group *group, td_work *work);
 

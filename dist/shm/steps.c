@@ -52,22 +52,6 @@ td_piece td_shm_piece(td_group *group, const td_work *work, int s, int d) {
     return (td_piece){0, 0, 0};
 }
 
-bool td_shm_is_small(const td_group *group, const td_call *call) {
-    size_t size = td_dtype_size(call->dtype), most = 0;
-    switch (call->kind) {
-    case TD_CALL_BARRIER: return true;
-    case TD_CALL_ALL_GATHER:
-    case TD_CALL_GATHER:
-        for (int r = 0; r < (call->counts ? group->size : 1); r++)
-            if (part_of(call, r) > most) most = part_of(call, r);
-        return most * size <= TD_SHM_SMALL;
-    case TD_CALL_REDUCE_SCATTER:
-    case TD_CALL_SCATTER: return td_part_begin(call->counts, call->count, group->size) * size <= TD_SHM_SMALL;
-    case TD_CALL_ALL_TO_ALL: return !call->counts && call->count * (size_t)group->size * size <= TD_SHM_SMALL;
-    default: return call->count * size <= TD_SHM_SMALL;
-    }
-}
-
 static td_status need_staging(td_group *group) {
     td_shm *shm = td_shm_of(group);
     _Atomic uint64_t *staging = &shm->members[group->rank].staging;
@@ -145,32 +129,9 @@ void td_shm_say_done(td_group *group, td_work *work) {
     td_publish(&shm->waiter, &shm->members[group->rank].done, td_shm_mark(work->sequence + 1, 0));
 }
 
-/* What this rank needs is in the entries. */
-static void run_small(td_group *group, td_work *work) {
-    td_shm *shm = td_shm_of(group);
-    const td_call *call = &work->call;
-    uint8_t *output = call->output;
-    if (!work->output_bytes) return;
-    if (td_call_traits_of(call->kind)->reduces) {
-        const void *from[TD_SEGMENT_RANKS_MAX];
-        size_t begin = td_shm_piece(group, work, group->rank, group->rank).from;
-        for (int r = 0; r < group->size; r++)
-            from[r] = td_shm_entry_of(shm, r, work->sequence)->payload + begin;
-        td_reduce_run(shm->reduce, call->op, call->dtype, call->factor, &call->output, 1, from,
-                      (size_t)group->size, work->output_bytes / td_dtype_size(call->dtype));
-        return;
-    }
-    for (int s = 0; s < group->size; s++) {
-        td_piece piece = td_shm_piece(group, work, s, group->rank);
-        if (!piece.bytes) continue;
-        memcpy(output + piece.to, td_shm_entry_of(shm, s, work->sequence)->payload + piece.from, piece.bytes);
-    }
-}
-
 bool td_shm_run(td_group *group, td_work *work, td_missing *missing) {
     if (td_shm_is_small(group, &work->call)) {
-        run_small(group, work);
-        td_shm_say_done(group, work);
+        td_shm_run_small(group, work);
         return true;
     }
     if (work->call.kind == TD_CALL_ALL_REDUCE) return td_shm_run_all_reduce(group, work, missing);

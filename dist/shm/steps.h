@@ -33,6 +33,11 @@ static inline uint8_t *td_shm_slot(td_shm *shm, uint64_t place, uint64_t chunk) 
     return td_segment_at(shm->segment, place - TD_SHM_STAGED + chunk % TD_SHM_SLOTS * TD_SHM_CHUNK);
 }
 
+static inline td_fingerprint td_shm_print_of(const td_shm_entry *entry) {
+    return (td_fingerprint){atomic_load_explicit(&entry->shape, memory_order_relaxed),
+                            atomic_load_explicit(&entry->count, memory_order_relaxed)};
+}
+
 /* The bytes that rank `d` needs of rank `s`: where they begin in the input of `s` and in the output of `d`. */
 typedef struct td_piece {
     size_t from, to, bytes;
@@ -41,6 +46,12 @@ td_piece td_shm_piece(td_group *group, const td_work *work, int s, int d);
 
 /* Does every rank's input fit an entry? The same on all ranks. */
 bool td_shm_is_small(const td_group *group, const td_call *call);
+
+/* Write this rank's entry of a small call, and the number that makes it valid. */
+void td_shm_announce(td_group *group, td_work *work);
+
+/* The calls of this rank and of `peer` differ: breaks the group. */
+td_status td_shm_disagree(td_group *group, const td_work *work, int peer, td_fingerprint theirs);
 
 /* Before publishing a call: places, or the payload. May fail for lack of memory, and then breaks the group, as
  * the others count on it. */
@@ -55,6 +66,7 @@ void td_shm_say_done(td_group *group, td_work *work);
 
 /* Go on with a call on which all ranks have met; true when this rank's part is done. Never waits. */
 bool td_shm_run(td_group *group, td_work *work, td_missing *missing);
+void td_shm_run_small(td_group *group, td_work *work);                           /* dist/shm/small.c */
 bool td_shm_run_all_reduce(td_group *group, td_work *work, td_missing *missing); /* dist/shm/all_reduce.c */
 bool td_shm_run_pull(td_group *group, td_work *work, td_missing *missing);       /* dist/shm/pull.c */
 

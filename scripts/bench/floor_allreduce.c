@@ -2,13 +2,15 @@
  * The floor for an all-reduce of two ranks on this machine: both buffers lie in memory that both processes
  * see, each sums its half of them, one flag barrier before and one after, nothing else. Same protocol as
  * `tandem bench allreduce`: buffers are written anew before each timing, small sizes are timed 16 in a row,
- * every element is checked. Prints {"bytes":N,"median_us":X} a line.
+ * every element is checked. Prints {"bytes":N,"median_us":X} a line, for sizes up to the one that is given, and for 0 bytes
+ * the hand-over of one line, the floor of a barrier.
  *
  *     cc -O3 -march=native scripts/bench/floor_allreduce.c -o build/floor_allreduce
  */
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -79,7 +81,22 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-int main(void) {
+static double time_hand_over(void) {
+    enum { TURNS = 1000 };
+    barrier();
+    double start = now_us();
+    for (int i = 0; i < TURNS; i++) barrier();
+    return (now_us() - start) / TURNS;
+}
+
+static void print_median(size_t bytes, double *us, int count) {
+    qsort(us, (size_t)count, sizeof *us, compare);
+    if (rank == 0) printf("{\"bytes\":%zu,\"median_us\":%.4f}\n", bytes, us[count / 2]);
+    fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+    size_t most = argc > 1 ? strtoull(argv[1], NULL, 10) : SIZE_MAX;
     flags = share(2 * sizeof *flags);
     for (int r = 0; r < 2; r++) buffers[r] = share(sizes[SIZES - 1].bytes);
     pid_t child = fork();
@@ -88,15 +105,14 @@ int main(void) {
     CPU_ZERO(&cores);
     CPU_SET(rank, &cores);
     sched_setaffinity(0, sizeof cores, &cores);
-    for (int s = 0; s < SIZES; s++) {
-        double us[MOST_REPEAT];
+    double us[MOST_REPEAT];
+    for (int i = 0; i < 20; i++) us[i] = time_hand_over();
+    print_median(0, us, 20);
+    for (int s = 0; s < SIZES && sizes[s].bytes <= most; s++) {
         int in_a_row = sizes[s].bytes <= SMALL_BYTES ? ROW : 1;
         time_one(sizes[s].bytes / sizeof(float), in_a_row); /* warms up */
         for (int i = 0; i < sizes[s].repeat; i++) us[i] = time_one(sizes[s].bytes / sizeof(float), in_a_row);
-        qsort(us, (size_t)sizes[s].repeat, sizeof *us, compare);
-        if (rank == 0)
-            printf("{\"bytes\":%zu,\"median_us\":%.4f}\n", sizes[s].bytes, us[sizes[s].repeat / 2]);
-        fflush(stdout);
+        print_median(sizes[s].bytes, us, sizes[s].repeat);
     }
     if (child == 0) return 0;
     int how = 0;
