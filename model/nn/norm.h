@@ -19,6 +19,7 @@ struct td_norm_layer {
     td_tensor *weight, *bias, *running_mean, *running_var, *batches; /* *lent* by the module; may be NULL */
     td_norm_forward *forward;                                        /* NULL: td_batch_norm */
     void *cookie;
+    double samples; /* what this rank's loss is a mean over, where ranks differ in it; 0: they do not */
 };
 
 /* The module's fields if it is a batch normalisation, else NULL. */

@@ -94,6 +94,7 @@ static td_status on_pass_end(void *cookie) {
     td_ddp *ddp = cookie;
     if (!ddp->reached && !ddp->begun) return TD_OK; /* a pass over something else */
     ddp->reached = ddp->begun = false;
+    ddp_tell_layers(ddp->module, 0);
     return ddp->no_sync ? TD_OK : reduce(ddp);
 }
 
@@ -130,9 +131,12 @@ td_status td_ddp_begin(td_ddp *ddp, int64_t samples) {
     if (ddp->no_sync && has_reduced(ddp))
         return td_fail(TD_ERR_STATE, 0, "model/parallel",
                        "ddp: gradients still hold the last step's mean; empty them before adding up passes");
-    ddp->begun = samples > 0;
+    /* Layers that exchange something in a pass need it on a rank without samples, too. */
+    bool passes = ddp_tell_layers(ddp->module, samples) > 0 || samples > 0;
+    ddp->begun = passes;
     ddp->reached = false;
-    if (!samples) return ddp->no_sync ? TD_OK : reduce(ddp);
+    if (!passes) return ddp->no_sync ? TD_OK : reduce(ddp);
+    if (!samples) return TD_OK;
     change_scale(ddp, samples);
     ddp->samples += samples;
     return TD_OK;
@@ -194,6 +198,7 @@ td_status td_ddp_open(td_module *module, td_group *group, const td_ddp_options *
     if (!opened) return TD_ERR_MEMORY;
     opened->context = td_context_current();
     opened->group = group;
+    opened->module = module;
     td_state_dict parameters = {0}, buffers = {0};
     td_scope *scope = td_scope_open(opened->context);
     td_status status = td_module_parameters(module, &parameters);

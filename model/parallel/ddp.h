@@ -39,7 +39,8 @@ TD_API void td_ddp_close(td_ddp **ddp);
  * then the mean over all samples of all ranks and of all passes since the last reduction. Without this call
  * every rank weighs the same and passes are added up, as in PyTorch. With 0 samples this rank takes part in
  * the reduction here and now with nothing to add (within td_ddp_no_sync_begin: does nothing), and runs no
- * backward. TD_ERR_STATE when some passes of a step are weighted and others not. */
+ * backward; only a module with synchronised batch normalisation (sync_batch_norm.h) runs one over an empty
+ * batch, with a loss of 0. TD_ERR_STATE when some passes of a step are weighted and others not. */
 TD_API td_status td_ddp_begin(td_ddp *ddp, int64_t samples);
 
 /* Between these two, backward passes only add to this rank's gradients; the next one after reduces all. Pairs

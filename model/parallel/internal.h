@@ -46,6 +46,7 @@ typedef struct td_ddp_bucket {
 struct td_ddp {
     td_context *context;
     td_group *group;
+    td_module *module;
     td_ddp_slot *slots;
     size_t slot_count;
     td_ddp_bucket *buckets; /* none in a group of one */
@@ -69,6 +70,10 @@ struct td_ddp {
  * their values rank 0's. */
 td_status ddp_compare(td_group *group, const td_state_dict *parameters, const td_state_dict *buffers);
 td_status ddp_broadcast(td_group *group, const td_state_dict *tensors);
+
+/* sync_batch_norm.c: tell the module's synchronised layers that the coming pass is over `samples` samples of this
+ * rank (0: ranks weigh the same); how many there are. */
+size_t ddp_tell_layers(td_module *module, int64_t samples);
 
 /* ddp_bucket.c */
 td_status ddp_make_buckets(td_ddp *ddp, size_t bucket_bytes);
