@@ -17,7 +17,7 @@
 struct td_file_writer {
     int fd;
     char *path;
-    char *temporary; /* path + ".XXXXXX"; NULL: the path itself is written */
+    char *temporary; /* path + ".PID.NUMBER"; NULL: the path itself is written */
 };
 
 /* The descriptor that a path like /dev/stdout or /dev/fd/3 stands for, or -1. Opened by its name, a file behind
@@ -54,14 +54,18 @@ static char *resolve(const char *path) {
     return copy;
 }
 
+/* mkostemp would make it ours alone, and asking for the umask changes it for other threads. */
 static td_status make_temporary(td_file_writer *w) {
-    size_t bytes = strlen(w->path) + sizeof ".XXXXXX";
+    size_t bytes = strlen(w->path) + sizeof ".0123456789.0123";
     w->temporary = td_alloc(bytes);
     if (!w->temporary) return TD_ERR_MEMORY;
-    snprintf(w->temporary, bytes, "%s.XXXXXX", w->path);
-    w->fd = mkostemp(w->temporary, O_CLOEXEC);
-    if (w->fd >= 0) return TD_OK;
-    int errnum = errno;
+    int errnum = EEXIST;
+    for (int number = 0; errnum == EEXIST && number < 1000; number++) {
+        snprintf(w->temporary, bytes, "%s.%d.%d", w->path, (int)getpid(), number);
+        w->fd = open(w->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        errnum = w->fd < 0 ? errno : 0;
+    }
+    if (!errnum) return TD_OK;
     td_free(w->temporary);
     w->temporary = NULL;
     return td_fail_errno(errnum, "base", "cannot write %s", w->path);
@@ -104,12 +108,10 @@ static int sync_folder_of(const char *path) {
     return errnum;
 }
 
-/* The mode that open(path, O_CREAT, 0666) would have given, or the replaced file's own. */
+/* A replaced file's mode stays. */
 static void set_mode(td_file_writer *w) {
     struct stat old;
-    mode_t mask = umask(0);
-    umask(mask);
-    fchmod(w->fd, stat(w->path, &old) ? 0666 & ~mask : old.st_mode & 07777);
+    if (stat(w->path, &old) == 0) fchmod(w->fd, old.st_mode & 07777);
 }
 
 td_status td_file_commit(td_file_writer **writer) {

@@ -7,6 +7,7 @@
 #include "base/context.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "model/autograd/autograd.h"
 #include "model/checkpoint/safetensors_index.h"
 #include "model/tensor/internal.h"
@@ -63,11 +64,17 @@ static td_status make_header(const char *path, const td_state_entry *const *orde
     return TD_OK;
 }
 
+/* How many spaces follow a text of that length, and what comes before it: the length of both together. */
+static size_t pad_header(size_t length, char prefix[8]) {
+    size_t padding = (8 - length % 8) % 8;
+    for (int i = 0; i < 8; i++) prefix[i] = (char)(unsigned char)((uint64_t)(length + padding) >> 8 * i);
+    return padding;
+}
+
 static td_status write_header(td_file_writer *writer, const char *text) {
     static const char spaces[8] = "        ";
-    size_t length = strlen(text), padding = (8 - length % 8) % 8;
-    unsigned char prefix[8];
-    for (int i = 0; i < 8; i++) prefix[i] = (unsigned char)((uint64_t)(length + padding) >> 8 * i);
+    char prefix[8];
+    size_t length = strlen(text), padding = pad_header(length, prefix);
     TD_TRY(td_file_write(writer, prefix, sizeof prefix));
     TD_TRY(td_file_write(writer, text, length));
     return td_file_write(writer, spaces, padding);
@@ -101,6 +108,69 @@ td_status td_safetensors_save(const char *path, const td_state_dict *dict) {
     const td_state_entry **order = order_entries(dict);
     if (!order) return TD_ERR_MEMORY;
     td_status status = save_ordered(path, order, dict->count);
+    td_free(order);
+    return status;
+}
+
+/* --- into memory ------------------------------------------------------------------------------------ */
+
+enum { COPY_GRAIN = 1 << 20 }; /* bytes; less is not worth a second thread */
+
+typedef struct byte_copy {
+    char *to;
+    const char *from;
+} byte_copy;
+
+static void copy_share(size_t begin, size_t end, int thread, void *cookie) {
+    (void)thread;
+    const byte_copy *copy = cookie;
+    memcpy(copy->to + begin, copy->from + begin, end - begin);
+}
+
+static td_status lay_tensor(const td_tensor *x, char *to) {
+    if (!td_tensor_is_contiguous(x)) return td_tensor_copy_to(x, to, bytes_of(x));
+    byte_copy copy = {to, td_tensor_data(x)};
+    td_parallel_for(bytes_of(x), COPY_GRAIN, copy_share, &copy);
+    return TD_OK;
+}
+
+static td_status make_room(void **data, size_t *room, size_t bytes) {
+    if (bytes <= *room) return TD_OK;
+    td_free(*data);
+    *data = NULL, *room = 0;
+    void *larger = td_alloc_aligned(bytes);
+    if (!larger) return TD_ERR_MEMORY;
+    *data = larger, *room = bytes;
+    return TD_OK;
+}
+
+static td_status dump_ordered(const td_state_entry *const *order, size_t count, void **data, size_t *room,
+                              size_t *bytes) {
+    char *text = NULL, prefix[8];
+    TD_TRY(make_header("memory", order, count, &text));
+    size_t length = strlen(text), padding = pad_header(length, prefix), total = 8 + length + padding;
+    for (size_t i = 0; i < count; i++) total += bytes_of(order[i]->tensor);
+    td_status status = make_room(data, room, total);
+    char *at = *data;
+    if (status == TD_OK) {
+        memcpy(at, prefix, 8);
+        memcpy(at + 8, text, length);
+        memset(at + 8 + length, ' ', padding);
+        at += 8 + length + padding;
+    }
+    for (size_t i = 0; status == TD_OK && i < count; i++) {
+        status = lay_tensor(order[i]->tensor, at);
+        at += bytes_of(order[i]->tensor);
+    }
+    free(text);
+    if (status == TD_OK) *bytes = total;
+    return status;
+}
+
+td_status td_safetensors_dump(const td_state_dict *dict, void **data, size_t *room, size_t *bytes) {
+    const td_state_entry **order = order_entries(dict);
+    if (!order) return TD_ERR_MEMORY;
+    td_status status = dump_ordered(order, dict->count, data, room, bytes);
     td_free(order);
     return status;
 }

@@ -25,6 +25,11 @@ TD_API td_status td_safetensors_read(const char *path, td_state_dict *dict);
 /* The same from `bytes` of memory, *lent* for the call; `what` begins messages. */
 TD_API td_status td_safetensors_parse(const void *data, size_t bytes, const char *what, td_state_dict *dict);
 
+/* The bytes that td_safetensors_save would write, in memory that is used again from call to call: *data has
+ * room for *room bytes (at first NULL and 0) and is replaced when that is too little; *yours* (td_free).
+ * *bytes is the file's size. On TD_ERR_MEMORY *data may have become NULL, and *room 0. */
+TD_API td_status td_safetensors_dump(const td_state_dict *dict, void **data, size_t *room, size_t *bytes);
+
 /* A module's state to and from a file. */
 TD_API td_status td_module_save(const td_module *module, const char *path);
 TD_API td_status td_module_load(td_module *module, const char *path);

@@ -1,0 +1,3 @@
+#include "model/kills.h"
+
+const int checkpoint_kills = 5;
