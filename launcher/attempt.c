@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +49,9 @@ static td_status open_descriptors(launcher_attempt *a) {
     a->mpi_folder = launcher_mpi_name_folder(a->constants->run_id, a->number);
     launcher_mpi_facts facts = {
         .attempt = a->number, .crowded = a->n > td_core_count(), .folder = a->mpi_folder.path};
-    return launcher_mpi_open(a->ranks, a->n, facts, &a->mpi);
+    TD_TRY(launcher_mpi_open(a->ranks, a->n, facts, &a->mpi));
+    const char *how = a->constants->options->mpi;
+    return how && strcmp(how, "pmix") == 0 ? launcher_mpi_start_pmix(a->mpi) : TD_OK;
 }
 
 /* Without our library a program of Open MPI would be as many jobs of one rank. */
@@ -109,6 +112,7 @@ static td_status prepare_ranks(launcher_attempt *a) {
         launcher_rank_facts own = launcher_attempt_rank_facts(a->constants->options, i);
         own.control_fd = control;
         own.pmi_fd = pmi;
+        own.pmix = launcher_mpi_environment(a->mpi, i);
         own.error_file = error_path(a, i, path);
         TD_TRY(launcher_environment_make(&a->facts, &own, environ, &s->envp));
         launcher_output_give(a->output, i, a->null, s);
@@ -124,7 +128,7 @@ static td_status prepare_ranks(launcher_attempt *a) {
     return TD_OK;
 }
 
-td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *constants, int number) {
+static td_status start(launcher_attempt *a, const launcher_constants *constants, int number) {
     *a = (launcher_attempt){.constants = constants,
                             .number = number,
                             .n = (int)constants->options->ranks,
@@ -145,6 +149,16 @@ td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *
     return launcher_guardian_start(a->spawns, a->n, folders, &a->guardian, &a->socket);
 }
 
+/* A signal that would end us waits until there is a guardian, who removes the folders. */
+td_status launcher_attempt_start(launcher_attempt *a, const launcher_constants *constants, int number) {
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    td_status status = start(a, constants, number);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return status;
+}
+
 /* --- watching ------------------------------------------------------------------------------------------- */
 
 static void on_guardian(uv_poll_t *watch, int status, int events) {
@@ -161,7 +175,8 @@ td_status launcher_attempt_watch(launcher_attempt *a, uv_loop_t *loop, launcher_
     TD_TRY(launcher_from_uv(uv_poll_start(&a->guardian_watch, UV_READABLE | UV_DISCONNECT, on_guardian),
                             "cannot watch the guardian"));
     TD_TRY(launcher_control_start(a->control, loop, events.silent, events.cookie));
-    TD_TRY(launcher_mpi_start(a->mpi, loop, events.mpi_failed, events.cookie));
+    launcher_mpi_events mpi = {events.mpi_failed, events.mpi_refused, events.cookie};
+    TD_TRY(launcher_mpi_start(a->mpi, loop, mpi));
     return launcher_output_start(a->output, loop, events.output);
 }
 

@@ -32,6 +32,7 @@ typedef struct launcher_attempt_events {
     void (*silent)(int rank, void *cookie);                    /* another says that this one never came */
     launcher_output_events output;
     void (*mpi_failed)(void *cookie); /* a rank's mpi_fault is set */
+    void (*mpi_refused)(const char *why, void *cookie);
     void *cookie;
 } launcher_attempt_events;
 

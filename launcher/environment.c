@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "dist/job_mark.h"
+#include "launcher/pmix.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -170,7 +171,8 @@ enum { ROWS = sizeof rows / sizeof *rows };
 /* Does this entry come from an outer launcher? What a user sets for Open MPI himself (OMPI_MCA_*, and root's
  * permission, which mpirun only reads) stays, unless an outer mpirun is there and has set its own. */
 static bool is_of_outer_launcher(const char *entry, bool under_mpirun) {
-    if (begins_with(entry, "PMI_") || begins_with(entry, "PMIX_")) return true;
+    if (begins_with(entry, "PMI_") || (begins_with(entry, "PMIX_") && !begins_with(entry, "PMIX_MCA_")))
+        return true;
     if (!begins_with(entry, "OMPI_") || begins_with(entry, "OMPI_ALLOW_RUN_AS_ROOT")) return false;
     return under_mpirun || !begins_with(entry, "OMPI_MCA_");
 }
@@ -209,23 +211,29 @@ td_status launcher_environment_make(const launcher_facts *facts, const launcher_
     bool under_mpirun =
         find_entry(outer, "PMIX_NAMESPACE") || (find_entry(outer, "OMPI_COMM_WORLD_SIZE") && !under_us);
     TD_TRY(check_device(&a));
-    size_t n = 0, kept = 0, own = 0; /* entries, and bytes of our own ones */
+    const char *pmix = rank->pmix ? rank->pmix : "";
+    size_t n = 0, kept = 0, own = strlen(pmix) + 1, more = 1; /* entries, and bytes of our own ones */
+    for (const char *at = pmix; (at = strchr(at, LAUNCHER_PMIX_BETWEEN)); at++) more++;
     while (outer[n]) n++;
     for (int i = 0; i < ROWS; i++) {
         const char *value = ask(&a, &rows[i]);
         if (value) own += strlen(rows[i].name) + strlen(value) + 2;
     }
-    char **list = td_alloc((n + ROWS + 1) * sizeof *list + own); /* the pointers, then our own entries */
+    char **list =
+        td_alloc((n + ROWS + more + 1) * sizeof *list + own); /* the pointers, then our own entries */
     if (!list) return TD_ERR_MEMORY;
     for (size_t i = 0; i < n; i++)
         if (!is_dropped(outer[i], under_mpirun) && !is_replaced(&a, outer[i])) list[kept++] = outer[i];
-    char *text = (char *)(list + n + ROWS + 1);
+    char *text = (char *)(list + n + ROWS + more + 1);
     for (int i = 0; i < ROWS; i++) {
         const char *value = ask(&a, &rows[i]);
         if (!value) continue;
         list[kept++] = text;
         text = stpcpy(stpcpy(stpcpy(text, rows[i].name), "="), value) + 1;
     }
+    strcpy(text, pmix);
+    for (char *entry; (entry = strsep(&text, (char[]){LAUNCHER_PMIX_BETWEEN, 0}));)
+        if (*entry) list[kept++] = entry;
     list[kept] = NULL;
     *environment = list;
     return TD_OK;

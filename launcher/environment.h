@@ -25,7 +25,8 @@ typedef struct launcher_rank_facts {
     int control_fd;         /* its end of the control channel */
     int pmi_fd;             /* its end of the PMI socket; 0: none */
     const char *error_file; /* NULL: none could be made */
-    const char *gpu; /* for virtual_local_rank where no list is set: its UUID; NULL: the rank's number */
+    const char *gpu;  /* for virtual_local_rank where no list is set: its UUID; NULL: the rank's number */
+    const char *pmix; /* NAME=VALUE entries for a PMIx client, '\x1f' between them; NULL: none */
 } launcher_rank_facts;
 
 /* The environment of a rank: ends with NULL, *yours*, one block for td_free; its strings point into `outer`,

@@ -135,6 +135,8 @@ static void on_output_failed(int fd, const char *path, int error, void *cookie) 
             strerror(error));
 }
 
+static void on_mpi_refused(const char *why, void *cookie) { launcher_job_fail(cookie, why); }
+
 static void on_output_finished(void *cookie) { uv_stop(&((launcher_job *)cookie)->loop); }
 
 static void on_rested(uv_timer_t *timer) { uv_stop(&((launcher_job *)timer->data)->loop); }
@@ -199,11 +201,9 @@ static td_status start_attempt(launcher_job *j, int number) {
     TD_TRY(launcher_attempt_start(&j->attempt, &j->constants, number));
     j->state = JOB_SPAWNING;
     TD_TRY(make_loop(j));
-    launcher_attempt_events events = {launcher_job_hear,
-                                      launcher_job_silent,
-                                      {on_output_failed, on_output_finished, j},
-                                      launcher_job_mpi_failed,
-                                      j};
+    launcher_attempt_events events = {
+        launcher_job_hear,       launcher_job_silent, {on_output_failed, on_output_finished, j},
+        launcher_job_mpi_failed, on_mpi_refused,      j};
     return launcher_attempt_watch(&j->attempt, &j->loop, events);
 }
 

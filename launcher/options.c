@@ -42,6 +42,8 @@ static const td_option options_table[] = {
     {"role", 0, TD_OPTION_TEXT, AT(role), "NAME", "ROLE_NAME of the ranks (default)", .rare = true},
     {"virtual-local-rank", 0, TD_OPTION_FLAG, AT(virtual_local_rank), NULL,
      "each rank sees one GPU only and is local rank 0", .rare = true},
+    {"mpi", 0, TD_OPTION_CHOICE, AT(mpi), "HOW",
+     "how MPI programs find one another: auto, or a pmix server from the start (auto)", .choices = "auto pmix", .rare = true},
     {"oversubscribe", 0, TD_OPTION_FLAG, AT(oversubscribe), NULL, "accepted: more ranks than cores are fine",
      .rare = true},
     {"bind-to", 0, TD_OPTION_CHOICE, AT(bind_to), "WHAT",

@@ -42,6 +42,7 @@ typedef struct launcher_options {
     const char *folder;               /* --wdir, or NULL */
     td_option_list exports;           /* -x: NAME or NAME=VALUE */
     const char *role;
+    const char *mpi; /* --mpi, or NULL */
     bool virtual_local_rank;
     launcher_rendezvous rendezvous;
 

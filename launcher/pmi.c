@@ -205,6 +205,11 @@ static void take_get_job(launcher_pmi *p, int rank, const char *line) {
            p->events.folder(p->events.cookie));
 }
 
+static void take_get_pmix(launcher_pmi *p, int rank, const char *line) {
+    (void)line;
+    p->events.want_pmix(rank, p->events.cookie);
+}
+
 /* Names are for programs that were started apart, which these are not. */
 static void refuse_publish(launcher_pmi *p, int rank, const char *line) {
     (void)line;
@@ -234,6 +239,7 @@ static const struct command {
     {"get_appnum", take_get_appnum},
     {"get_my_kvsname", take_get_name},
     {"get_tandem_job", take_get_job},
+    {"get_tandem_pmix", take_get_pmix},
     {"publish_name", refuse_publish},
     {"unpublish_name", refuse_unpublish},
     {"lookup_name", refuse_lookup},
@@ -302,6 +308,13 @@ td_status launcher_pmi_open(int n, int job, bool crowded, launcher_pmi_events ev
     }
     *pmi = p;
     return TD_OK;
+}
+
+void launcher_pmi_answer_pmix(launcher_pmi *p, int rank, const char *environment) {
+    if (environment)
+        answer(p, rank, "cmd=tandem_pmix rc=0 value=%s\n", environment);
+    else
+        answer(p, rank, "cmd=tandem_pmix rc=-1\n");
 }
 
 launcher_pmi_phase launcher_pmi_phase_of(const launcher_pmi *pmi, int rank) {

@@ -30,6 +30,9 @@ typedef struct launcher_pmi_events {
     void (*aborted)(int rank, int code, void *cookie);
     /* Open MPI asks, once per process, for a folder for its files; it is made now. "" when there can be none. */
     const char *(*folder)(void *cookie);
+    /* An Open MPI that does not speak PMI-1 asks, once per process, for a PMIx server: answer it, now or later, by
+     * launcher_pmi_answer_pmix. */
+    void (*want_pmix)(int rank, void *cookie);
     void *cookie;
 } launcher_pmi_events;
 
@@ -39,6 +42,9 @@ td_status launcher_pmi_open(int n, int job, bool crowded, launcher_pmi_events ev
 
 /* What `rank` has sent. A failure means that the rank does not speak PMI-1 and is to be heard no more. */
 td_status launcher_pmi_take(launcher_pmi *pmi, int rank, const char *bytes, size_t n);
+
+/* Answer a want_pmix: NAME=VALUE entries with a separator, that libpmix needs in the rank; NULL: there is none. */
+void launcher_pmi_answer_pmix(launcher_pmi *pmi, int rank, const char *environment);
 
 launcher_pmi_phase launcher_pmi_phase_of(const launcher_pmi *pmi, int rank);
 

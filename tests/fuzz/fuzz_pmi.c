@@ -16,10 +16,12 @@ static void answer(int rank, const char *text, size_t bytes, void *cookie) {
 }
 static void aborted(int rank, int code, void *cookie) { (void)rank, (void)code, (void)cookie; }
 static const char *folder(void *cookie) { return (void)cookie, "/dev/shm/folder"; }
+static void want_pmix(int rank, void *cookie) { (void)rank, (void)cookie; }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     launcher_pmi *pmi = NULL;
-    if (launcher_pmi_open(RANKS, 1, false, (launcher_pmi_events){answer, aborted, folder, NULL}, &pmi) < 0)
+    if (launcher_pmi_open(RANKS, 1, false, (launcher_pmi_events){answer, aborted, folder, want_pmix, NULL},
+                          &pmi) < 0)
         return 0;
     while (size > 2) {
         int rank = data[0] % RANKS;

@@ -5,9 +5,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-const char *const mpi_environment[] = {"OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
-                                       "OMPI_MCA_rmaps_base_oversubscribe=1", NULL};
-
 const char *mpi_skip_reason(void) {
     return access(mpi_program, X_OK) ? "this MPI's compiler was not there when the tests were built" : NULL;
 }

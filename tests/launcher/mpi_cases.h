@@ -5,17 +5,19 @@
 #include "launch.h"
 
 /* Given by the test program. */
-extern const char *const mpi_program;  /* mpi_program.c, built for this MPI */
-extern const char *const mpi_launcher; /* its own mpirun */
+extern const char *const mpi_program;       /* mpi_program.c, built for this MPI */
+extern const char *const mpi_launcher;      /* its own mpirun */
+extern const char *const mpi_environment[]; /* as launch_setup's */
+
+/* What Open MPI's own mpirun wants: it refuses root, which tests may be, and more ranks than cores. */
+#define MPIRUN_ENVIRONMENT                                                                                   \
+    "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "OMPI_MCA_rmaps_base_oversubscribe=1"
 
 /* The cases that hold for each. */
 TCase *mpi_cases(void);
 
 /* NULL, or why this MPI cannot be tested. */
 const char *mpi_skip_reason(void);
-
-/* mpirun refuses root, which tests may be. */
-extern const char *const mpi_environment[];
 
 #define RUN_MPI(l, ...) RUN_WITH(l, (launch_setup){.environment = mpi_environment}, __VA_ARGS__)
 

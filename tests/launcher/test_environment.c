@@ -122,6 +122,17 @@ START_TEST(what_outer_launchers_set_is_removed) {
 }
 END_TEST
 
+START_TEST(what_a_pmix_client_needs_is_added) {
+    char **environment;
+    launcher_rank_facts own = {.control_fd = 9, .pmix = "PMIX_RANK=0\x1fPMIX_SERVER_URI4=a=b;c"};
+    ck_ok(launcher_environment_make(&facts, &own, of_mpirun, &environment));
+    ck_assert_str_eq(value_of(environment, "PMIX_RANK"), "0");
+    ck_assert_str_eq(value_of(environment, "PMIX_SERVER_URI4"), "a=b;c");
+    ck_assert_ptr_null(value_of(environment, "PMIX_NAMESPACE"));
+    td_free(environment);
+}
+END_TEST
+
 /* Another `tandem run` has given us some of Open MPI's variables; what the user has set is his all the same. */
 START_TEST(under_tandem_run_the_settings_for_open_mpi_stay) {
     char **environment;
@@ -235,6 +246,7 @@ Suite *make_suite(void) {
     tcase_add_loop_test(tcase, a_rank_gets_the_whole_contract, 0, (int)(sizeof contract / sizeof *contract));
     tcase_add_test(tcase, what_the_user_sets_stays);
     tcase_add_test(tcase, what_outer_launchers_set_is_removed);
+    tcase_add_test(tcase, what_a_pmix_client_needs_is_added);
     tcase_add_test(tcase, under_tandem_run_the_settings_for_open_mpi_stay);
     tcase_add_test(tcase, an_endless_stall_timeout_is_passed_on);
     tcase_add_loop_test(tcase, with_virtual_local_ranks_each_sees_one_gpu, 0,

@@ -2,6 +2,7 @@
 #include "mpi_cases.h"
 
 const char *const mpi_program = TD_TEST_BUILD "/tests/mpi_program_mpich";
+const char *const mpi_environment[] = {NULL};
 const char *const mpi_launcher = "mpirun.mpich";
 
 const char *skip_reason(void) { return mpi_skip_reason(); }

@@ -7,6 +7,7 @@
 
 const char *const mpi_program = TD_TEST_BUILD "/tests/mpi_program_openmpi";
 const char *const mpi_launcher = "mpirun.openmpi";
+const char *const mpi_environment[] = {MPIRUN_ENVIRONMENT, NULL};
 
 const char *skip_reason(void) { return mpi_skip_reason(); }
 

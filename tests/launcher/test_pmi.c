@@ -26,9 +26,17 @@ static const char *folder(void *cookie) {
     return "/dev/shm/x y";
 }
 
+/* Rank 2 gets no server. */
+static void want_pmix(int rank, void *cookie) {
+    static const char *const server = "A=1\037B=x y";
+    (void)cookie;
+    launcher_pmi_answer_pmix(t.pmi, rank, rank == 2 ? NULL : server);
+}
+
 static void open_server(void) {
     t.aborted_rank = -1;
-    ck_ok(launcher_pmi_open(RANKS, 4711, true, (launcher_pmi_events){answer, aborted, folder, NULL}, &t.pmi));
+    ck_ok(launcher_pmi_open(RANKS, 4711, true,
+                            (launcher_pmi_events){answer, aborted, folder, want_pmix, NULL}, &t.pmi));
 }
 static void close_server(void) { launcher_pmi_close(&t.pmi); }
 
@@ -56,6 +64,7 @@ static const char *const dialogue[][2] = {
      "cmd=get_result rc=0 msg=success value=(vector,(0,1,3))\n"},
     {"cmd=get kvsname=x key=absent\n", "cmd=get_result rc=-1 msg=key_not_found value=unknown\n"},
     {"cmd=get_tandem_job\n", "cmd=tandem_job job=4711 crowded=1 value=/dev/shm/x y\n"},
+    {"cmd=get_tandem_pmix\n", "cmd=tandem_pmix rc=0 value=A=1\037B=x y\n"},
     {"cmd=publish_name service=a port=b\n",
      "cmd=publish_result rc=-1 info=fail msg=tandem_run_has_no_name_service\n"},
     {"mcmd=spawn\nnprocs=1\nexecname=./a\nendcmd\n",
@@ -64,6 +73,9 @@ static const char *const dialogue[][2] = {
 };
 
 START_TEST(each_question_has_its_answer) { expect(0, dialogue[_i][0], dialogue[_i][1]); }
+END_TEST
+
+START_TEST(a_pmix_server_may_be_refused) { expect(2, "cmd=get_tandem_pmix\n", "cmd=tandem_pmix rc=-1\n"); }
 END_TEST
 
 START_TEST(lines_may_come_in_pieces) {
@@ -170,6 +182,7 @@ Suite *make_suite(void) {
     TCase *tcase = tcase_create("pmi");
     tcase_add_checked_fixture(tcase, open_server, close_server);
     tcase_add_loop_test(tcase, each_question_has_its_answer, 0, LINES);
+    tcase_add_test(tcase, a_pmix_server_may_be_refused);
     tcase_add_loop_test(tcase, lines_may_come_in_pieces, 0, LINES);
     tcase_add_test(tcase, what_one_puts_the_others_get_and_the_last_value_counts);
     tcase_add_test(tcase, a_thousand_keys_are_all_found);
