@@ -19,11 +19,6 @@ typedef struct part_sampler {
     sampler_order order; /* head.length entries */
 } part_sampler;
 
-/* How many of the permutation's first `entries` belong to this rank. */
-static int64_t count_own(const part_sampler *part, int64_t entries) {
-    return entries <= part->rank ? 0 : (entries - part->rank - 1) / part->world_size + 1;
-}
-
 static void start_part(td_sampler *sampler) {
     part_sampler *part = (part_sampler *)sampler;
     part->pass_epoch = sampler->epoch;
@@ -64,8 +59,8 @@ static td_status prepare_part(td_sampler *sampler) {
 static int64_t give_part(td_sampler *sampler, int64_t begin, int64_t end, int64_t *indices) {
     part_sampler *part = (part_sampler *)sampler;
     if (part->by_permutation) {
-        begin = count_own(part, begin);
-        end = count_own(part, end);
+        begin = sampler_count_own(begin, part->world_size, part->rank);
+        end = sampler_count_own(end, part->world_size, part->rank);
     }
     for (int64_t i = begin; i < end; i++)
         indices[i - begin] = part->shuffle ? sampler_order_at(&part->order, i)
@@ -143,7 +138,7 @@ td_status td_sampler_global_batch(int64_t size, const td_global_batch_options *o
     part->seed = options->seed;
     part->by_permutation = true;
     made->end = size;
-    made->length = count_own(part, size);
+    made->length = sampler_count_own(size, part->world_size, part->rank);
     int64_t share = (made->step - 1) / part->world_size + 1;
     made->capacity = share < made->length ? share : made->length;
     *sampler = made;

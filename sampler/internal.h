@@ -46,6 +46,11 @@ td_status sampler_create(const sampler_kind *kind, size_t bytes, const char *nam
 td_status sampler_give(td_sampler *sampler, int64_t *indices, int64_t *count);
 td_status sampler_finish(td_sampler *sampler, int64_t count);
 
+/* How many of the permutation's first `entries` belong to a rank, which has each world_size-th. */
+static inline int64_t sampler_count_own(int64_t entries, int64_t world_size, int64_t rank) {
+    return entries <= rank ? 0 : (entries - rank - 1) / world_size + 1;
+}
+
 /* An order: 4 bytes an entry where the data set allows it. */
 typedef struct sampler_order {
     int32_t *narrow; /* one of the two, or neither */

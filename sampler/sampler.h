@@ -82,7 +82,14 @@ TD_API td_status td_sampler_distributed(int64_t size, const td_distributed_optio
                                         td_sampler **sampler);
 TD_API td_status td_sampler_global_batch(int64_t size, const td_global_batch_options *options,
                                          td_sampler **sampler);
+/* Several consecutive ranks' shares at once: each batch holds those of options->rank, the rank after it, and so
+ * on, `ranks` in all, one behind the other. How many samples each has tells td_sampler_share. */
+TD_API td_status td_sampler_shares(int64_t size, const td_global_batch_options *options, int ranks,
+                                   td_sampler **sampler);
 TD_API void td_sampler_close(td_sampler **sampler);
+
+/* How many samples `rank` has in the global batch that moves the cursor from `begin` to `end`. */
+TD_API int64_t td_sampler_share(int64_t begin, int64_t end, int world_size, int rank);
 
 /* As DistributedSampler.set_epoch: takes effect at the next td_sampler_start. Without it every pass repeats
  * epoch 0. Sequential and random samplers ignore it. */

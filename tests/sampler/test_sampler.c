@@ -310,6 +310,55 @@ END_TEST
 
 /* Sequential and random samplers. */
 
+/* Shares of ranks 2 to 4 of 5, beside samplers of each of them. */
+START_TEST(shares_of_several_ranks_lie_one_behind_the_other) {
+    td_global_batch_options options = {
+        .global_batch_size = 7, .world_size = 5, .rank = 2, .shuffle = _i, .seed = 4};
+    td_sampler *shares = NULL, *each[3];
+    ck_ok(td_sampler_shares(31, &options, 3, &shares));
+    int64_t length = 0;
+    for (int r = 0; r < 3; r++, options.rank++) {
+        each[r] = global_batch(31, options);
+        length += td_sampler_length(each[r]);
+    }
+    ck_assert_int_eq(td_sampler_length(shares), length);
+    ck_assert_int_eq(td_sampler_batches_left(shares), 5);
+    for (uint64_t epoch = 1; epoch < 3; epoch++) {
+        td_sampler_set_epoch(shares, epoch);
+        ck_ok(td_sampler_start(shares, 0));
+        for (int r = 0; r < 3; r++) {
+            td_sampler_set_epoch(each[r], epoch);
+            ck_ok(td_sampler_start(each[r], 0));
+        }
+        for (;;) {
+            int64_t all[16], own[16], count, own_count, at = 0, begin = td_sampler_cursor(shares);
+            ck_ok(td_sampler_next(shares, all, &count));
+            if (count == TD_SAMPLER_END) break;
+            ck_assert_int_le(count, td_sampler_capacity(shares));
+            for (int r = 0; r < 3; r++, at += own_count) {
+                ck_ok(td_sampler_next(each[r], own, &own_count));
+                ck_assert_int_eq(own_count, td_sampler_share(begin, td_sampler_cursor(shares), 5, 2 + r));
+                ck_assert_mem_eq(all + at, own, (size_t)own_count * sizeof *own);
+            }
+            ck_assert_int_eq(at, count);
+        }
+    }
+    td_sampler_close(&shares);
+    for (int r = 0; r < 3; r++) td_sampler_close(&each[r]);
+}
+END_TEST
+
+START_TEST(shares_of_ranks_that_are_not_there_are_refused) {
+    td_global_batch_options options = {.global_batch_size = 7, .world_size = 5, .rank = 3};
+    td_sampler *shares = NULL;
+    ck_fails(td_sampler_shares(31, &options, 3, &shares), TD_ERR_ARG, "3 ranks from rank 3");
+    ck_fails(td_sampler_shares(31, &options, 0, &shares), TD_ERR_ARG, "0 ranks from rank 3");
+    options.global_batch_size = 0;
+    ck_fails(td_sampler_shares(31, &options, 1, &shares), TD_ERR_ARG, "batch size 0");
+    ck_assert_ptr_null(shares);
+}
+END_TEST
+
 START_TEST(a_sequential_sampler_counts) {
     td_sampler *sampler = NULL;
     int64_t list[5], count;
@@ -477,15 +526,20 @@ START_TEST(every_failed_allocation_is_a_status) {
     ck_ok(td_generator_open(&generator));
     int failures = 0;
     for (long k = 0;; k++) {
-        td_sampler *random = NULL, *part = NULL;
+        td_sampler *random = NULL, *part = NULL, *shares = NULL;
         int64_t list[4], count;
         td_alloc_fail_after(k);
         td_status status = td_sampler_random(9, &(td_random_options){.batch_size = 2}, &random);
         if (status >= 0)
             status = td_sampler_distributed(
                 9, &(td_distributed_options){.batch_size = 2, .world_size = 2, .shuffle = true}, &part);
+        if (status >= 0)
+            status = td_sampler_shares(
+                9, &(td_global_batch_options){.global_batch_size = 4, .world_size = 2, .shuffle = true}, 2,
+                &shares);
         if (status >= 0) status = td_sampler_next(part, list, &count);
         td_alloc_fail_after(-1);
+        td_sampler_close(&shares);
         if (status >= 0) {
             ck_assert_int_eq(count, 2);
             ck_assert_int_eq(list[1] >= 0 && list[1] < 9, 1);
@@ -521,6 +575,8 @@ Suite *make_suite(void) {
     tcase_add_loop_test(tcase, a_steps_samples_do_not_depend_on_the_world_size, 0, N_CUT_SIZES);
     tcase_add_loop_test(tcase, where_the_world_divides_the_batch_the_order_is_distributed_samplers, 0, 2);
     tcase_add_test(tcase, a_short_last_global_batch_is_kept_or_dropped_on_all_ranks);
+    tcase_add_loop_test(tcase, shares_of_several_ranks_lie_one_behind_the_other, 0, 2);
+    tcase_add_test(tcase, shares_of_ranks_that_are_not_there_are_refused);
     tcase_add_test(tcase, a_sequential_sampler_counts);
     tcase_add_test(tcase, random_samplers_equal_pytorchs);
     tcase_add_loop_test(tcase, a_lent_generator_is_drawn_from_as_in_pytorch, 0, LENGTH(draws));
