@@ -56,20 +56,26 @@ static void cut(td_ddp *ddp, size_t bucket_bytes) {
     }
 }
 
-/* Let a slot's gradient be born in its bucket, laid out as its parameter. */
-static td_status give_home(td_ddp *ddp, td_ddp_slot *slot) {
-    const td_ddp_bucket *bucket = &ddp->buckets[slot->bucket];
+td_status ddp_give_home(td_context *context, td_tensor *param, void *place, td_tensor **home) {
+    td_dtype dtype = td_tensor_dtype(param);
     td_storage *storage;
-    TD_TRY(td_storage_wrap(at_element(bucket, slot->offset), slot->count * td_dtype_size(bucket->dtype), NULL,
-                           NULL, &storage));
-    td_ints strides = td_tensor_strides(slot->param);
-    td_scope *scope = td_scope_open(ddp->context);
-    td_tensor *home = td_tensor_wrap(storage, 0, bucket->dtype, td_tensor_sizes(slot->param), &strides);
-    if (home) slot->home = td_keep(home);
+    TD_TRY(
+        td_storage_wrap(place, (size_t)td_tensor_count(param) * td_dtype_size(dtype), NULL, NULL, &storage));
+    td_ints strides = td_tensor_strides(param);
+    td_scope *scope = td_scope_open(context);
+    td_tensor *view = td_tensor_wrap(storage, 0, dtype, td_tensor_sizes(param), &strides);
+    if (view) *home = td_keep(view);
     td_status status = td_scope_close(scope);
     td_storage_release(&storage);
     if (status < 0) return status;
-    return td_leaf_set_home(slot->param, slot->home);
+    return td_leaf_set_home(param, *home);
+}
+
+void ddp_take_home(td_tensor *param, td_tensor **home) {
+    if (!*home) return;
+    td_tensor_zero_grad(param);
+    td_leaf_set_home(param, NULL); /* an empty slot has nothing to move, so this cannot fail */
+    td_release(home);
 }
 
 td_status ddp_make_buckets(td_ddp *ddp, size_t bucket_bytes) {
@@ -82,18 +88,16 @@ td_status ddp_make_buckets(td_ddp *ddp, size_t bucket_bytes) {
         TD_TRY(td_arena_alloc(td_group_arena(ddp->group), bucket->elements * td_dtype_size(bucket->dtype),
                               &bucket->data));
     }
-    for (size_t i = 0; i < ddp->slot_count; i++) TD_TRY(give_home(ddp, &ddp->slots[i]));
+    for (size_t i = 0; i < ddp->slot_count; i++) {
+        td_ddp_slot *slot = &ddp->slots[i];
+        void *place = at_element(&ddp->buckets[slot->bucket], slot->offset);
+        TD_TRY(ddp_give_home(ddp->context, slot->param, place, &slot->home));
+    }
     return TD_OK;
 }
 
 void ddp_drop_buckets(td_ddp *ddp) {
-    for (size_t i = 0; i < ddp->slot_count; i++) {
-        td_ddp_slot *slot = &ddp->slots[i];
-        if (!slot->home) continue;
-        td_tensor_zero_grad(slot->param);
-        td_leaf_set_home(slot->param, NULL); /* an empty slot has nothing to move, so this cannot fail */
-        td_release(&slot->home);
-    }
+    for (size_t i = 0; i < ddp->slot_count; i++) ddp_take_home(ddp->slots[i].param, &ddp->slots[i].home);
     for (size_t b = 0; b < ddp->bucket_count; b++) {
         td_work_release(&ddp->buckets[b].work);
         td_arena_free(td_group_arena(ddp->group), &ddp->buckets[b].data);

@@ -76,6 +76,10 @@ td_status ddp_broadcast(td_group *group, const td_state_dict *tensors);
 size_t ddp_tell_layers(td_module *module, int64_t samples);
 
 /* ddp_bucket.c */
+/* Let the gradient of `param` be born at `place`, laid out as the parameter; *home is the view that says so. And
+ * the end of it: the gradient is dropped. */
+td_status ddp_give_home(td_context *context, td_tensor *param, void *place, td_tensor **home);
+void ddp_take_home(td_tensor *param, td_tensor **home);
 td_status ddp_make_buckets(td_ddp *ddp, size_t bucket_bytes);
 void ddp_drop_buckets(td_ddp *ddp);
 /* Multiply or divide a range of f32 or f64 elements in place. */
