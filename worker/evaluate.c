@@ -5,6 +5,7 @@
 #include "model/autograd/autograd.h"
 #include "model/ops/ops.h"
 #include "model/tensor/scope.h"
+#include "worker/groups.h"
 
 enum { SAMPLES_AT_ONCE = 32 }; /* per rank: no more activations than a usual training step has */
 
@@ -15,6 +16,7 @@ td_tensor *worker_count_correct(td_tensor *output, td_tensor *labels) {
 typedef struct sums {
     int64_t correct, samples;
     double loss;
+    double *group_losses; /* instead of loss, with sample groups */
 } sums;
 
 static td_status score_batch(worker_run *run, const td_batch *batch, sums *sums) {
@@ -32,21 +34,36 @@ static td_status score_batch(worker_run *run, const td_batch *batch, sums *sums)
     return TD_OK;
 }
 
+static td_status score_group(worker_run *run, int group, const td_batch *part, void *cookie) {
+    sums *sums = cookie;
+    double before = sums->loss;
+    sums->loss = sums->group_losses[group];
+    td_status status = part->count ? score_batch(run, part, sums) : TD_OK;
+    sums->group_losses[group] = sums->loss;
+    sums->loss = before;
+    return status;
+}
+
 static td_status score_share(worker_run *run, td_loader *loader, int64_t share, sums *sums) {
     TD_TRY(td_loader_start(loader, 0));
-    for (;;) {
+    for (int64_t cursor = 0;;) {
         td_batch batch;
         td_job_progress(run->job, TD_PHASE_TESTING, run->step);
         TD_TRY(td_loader_next(loader, &batch));
         if (batch.count == TD_SAMPLER_END) return TD_OK;
-        if (batch.count) TD_TRY(score_batch(run, &batch, sums));
+        if (run->groups)
+            TD_TRY(worker_groups_each(run, &batch, cursor, score_group, sums));
+        else if (batch.count)
+            TD_TRY(score_batch(run, &batch, sums));
+        cursor = batch.cursor;
         worker_display_testing(run->display, sums->samples, share);
     }
 }
 
 static td_status score_own_share(worker_run *run, bool draws, sums *sums) {
     td_global_batch_options share = TD_GLOBAL_BATCH_DEFAULTS;
-    share.global_batch_size = (int64_t)SAMPLES_AT_ONCE * run->world_size;
+    int shares = run->groups ? (int)run->options.sample_groups : run->world_size;
+    share.global_batch_size = (int64_t)SAMPLES_AT_ONCE * shares;
     share.world_size = run->world_size;
     share.rank = run->rank;
     share.shuffle = false;
@@ -55,7 +72,9 @@ static td_status score_own_share(worker_run *run, bool draws, sums *sums) {
 
     td_sampler *sampler = NULL;
     td_loader *loader = NULL;
-    TD_TRY(td_sampler_global_batch(td_dataset_count(run->data.test), &share, &sampler));
+    int64_t samples = td_dataset_count(run->data.test);
+    TD_TRY(run->groups ? worker_groups_sampler(run, samples, share, &sampler)
+                       : td_sampler_global_batch(samples, &share, &sampler));
     td_status status = td_loader_open(run->data.test, sampler, &options, &loader);
     if (status >= 0) status = score_share(run, loader, td_sampler_length(sampler), sums);
     td_loader_close(&loader);
@@ -63,20 +82,28 @@ static td_status score_own_share(worker_run *run, bool draws, sums *sums) {
     return status;
 }
 
-td_status worker_evaluate(worker_run *run, bool draws, worker_score *score) {
+/* The sums of all ranks. */
+static td_status add_up(worker_run *run, const sums *own, worker_score *score) {
     td_device cpu = {0};
-    sums sums = {0};
+    int64_t counts[2] = {own->correct, own->samples};
+    double loss = own->loss;
+    TD_TRY(td_group_all_reduce(run->group, counts, 2, TD_DTYPE_I64, TD_REDUCE_SUM, cpu, NULL, NULL));
+    if (run->groups)
+        TD_TRY(worker_sum_groups(run->group, own->group_losses, run->options.sample_groups, &loss));
+    else
+        TD_TRY(td_group_all_reduce(run->group, &loss, 1, TD_DTYPE_F64, TD_REDUCE_SUM, cpu, NULL, NULL));
+    *score = (worker_score){.correct = counts[0], .samples = counts[1], .loss = loss / (double)counts[1]};
+    return TD_OK;
+}
+
+td_status worker_evaluate(worker_run *run, bool draws, worker_score *score) {
+    double group_losses[TD_SAMPLE_GROUPS_MAX] = {0};
+    sums sums = {.group_losses = group_losses};
     td_module_eval(run->model);
     td_no_grad_begin();
     td_status status = score_own_share(run, draws, &sums);
     td_no_grad_end();
     td_module_train(run->model);
     TD_TRY(status);
-
-    int64_t counts[2] = {sums.correct, sums.samples};
-    TD_TRY(td_group_all_reduce(run->group, counts, 2, TD_DTYPE_I64, TD_REDUCE_SUM, cpu, NULL, NULL));
-    TD_TRY(td_group_all_reduce(run->group, &sums.loss, 1, TD_DTYPE_F64, TD_REDUCE_SUM, cpu, NULL, NULL));
-    *score =
-        (worker_score){.correct = counts[0], .samples = counts[1], .loss = sums.loss / (double)counts[1]};
-    return TD_OK;
+    return add_up(run, &sums, score);
 }

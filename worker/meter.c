@@ -2,9 +2,11 @@
 #include "worker/meter.h"
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "dist/group.h"
 
 #include <math.h>
+#include <string.h>
 
 static const double MOST_STEPS_AHEAD = 4096; /* so that a pace that changes is noticed */
 
@@ -39,6 +41,18 @@ static double seconds_per_step(const worker_meter *m) {
     return (double)(td_clock_ns() - m->first_ns - m->aside_ns) * 1e-9 / (double)m->steps;
 }
 
+td_status worker_sum_groups(td_group *group, const double *own, int64_t groups, double *sum) {
+    double *all = td_calloc((size_t)groups, sizeof *all);
+    if (!all) return TD_ERR_MEMORY;
+    memcpy(all, own, (size_t)groups * sizeof *all);
+    td_status status = td_group_all_reduce(group, all, (size_t)groups, TD_DTYPE_F64, TD_REDUCE_SUM,
+                                           (td_device){0}, NULL, NULL);
+    *sum = 0;
+    for (int64_t g = 0; g < groups; g++) *sum += all[g];
+    td_free(all);
+    return status;
+}
+
 td_status worker_meter_meet(worker_meter *m, td_group *group, int64_t step, double beat,
                             worker_totals *totals) {
     bool first = td_group_rank(group) == 0;
@@ -50,6 +64,7 @@ td_status worker_meter_meet(worker_meter *m, td_group *group, int64_t step, doub
         [SEEN] = (double)m->seen, [TRAINED] = (double)m->trained, [AHEAD] = ahead,
     };
     TD_TRY(td_group_all_reduce(group, sums, COUNT, TD_DTYPE_F64, TD_REDUCE_SUM, (td_device){0}, NULL, NULL));
+    if (m->group_losses) TD_TRY(worker_sum_groups(group, m->group_losses, m->groups, &sums[LOSS]));
     double trained = m->steps ? sums[TRAINED] / (double)m->steps : sums[SAMPLES];
     m->next_meeting = step + (int64_t)sums[AHEAD];
     *totals = (worker_totals){

@@ -11,7 +11,9 @@
 #include "base/status.h"
 
 typedef struct worker_meter {
-    double loss_sum;       /* over this rank's samples of the last step */
+    double loss_sum;      /* over this rank's samples of the last step */
+    double *group_losses; /* or of each sample group, 0 where another rank's; NULL without groups */
+    int64_t groups;
     int64_t samples;       /* of this rank in the last step */
     int64_t correct, seen; /* of this rank's training samples, in the epoch so far */
 
@@ -44,5 +46,9 @@ double worker_meter_first_step(const worker_meter *meter);
 /* Hold a meeting after `step`. `beat`: seconds between meetings that rank 0's display wants. */
 td_status worker_meter_meet(worker_meter *meter, td_group *group, int64_t step, double beat,
                             worker_totals *totals);
+
+/* The sum over all sample groups, whose numbers are at `own` [all groups] on the ranks that computed them and 0 on the
+ * others. The same bits for any number of ranks. */
+td_status worker_sum_groups(td_group *group, const double *own, int64_t groups, double *sum);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/options.h"
+#include "model/parallel/sample_groups.h"
 #include "model/zoo/zoo.h"
 
 #include <errno.h>
@@ -24,6 +25,8 @@ static const td_option options_table[] = {
     {"batch-size",          0, TD_OPTION_INT,       AT(batch_size),        "N",       "samples per rank and step; 64", NULL, 1, 1e9},
     {"global-batch-size",   0, TD_OPTION_INT,       AT(global_batch_size), "N",       "or of all ranks together, whatever their number", NULL, 1, 1e9},
     {"accumulate",          0, TD_OPTION_INT,       AT(accumulate),        "K",       "batches per rank and step, exchanged once: K times the samples in the same memory; 1", NULL, 1, 1e9},
+    {"deterministic",       0, TD_OPTION_CHOICE,    AT(deterministic),     "HOW",     "same bits for every run, or for every number of ranks too (world); run", "run world"},
+    {"sample-groups",       0, TD_OPTION_INT,       AT(sample_groups),     "G",       "world: parts of a global batch, a power of two, at least the number of ranks; 8", NULL, 1, TD_SAMPLE_GROUPS_MAX},
     {"optimizer",           0, TD_OPTION_CHOICE,    AT(optimizer),         "NAME",    "sgd, adam or adamw; adam", "sgd adam adamw"},
     {"lr",                  0, TD_OPTION_REAL,      AT(lr),                "X",       "learning rate; 0.001", NULL, 0, 1e15},
     {"momentum",            0, TD_OPTION_REAL,      AT(momentum),          "X",       "of sgd; 0", NULL, 0, 1e15},
@@ -90,6 +93,28 @@ static td_status settle_batch(worker_options *o) {
     return TD_OK;
 }
 
+/* Bits that do not depend on the number of ranks need steps that do not, and one thread for each group. */
+static td_status settle_deterministic(worker_options *o) {
+    if (strcmp(o->deterministic, "world") != 0) {
+        if (o->sample_groups) return wrong("--sample-groups belongs to --deterministic world");
+        return TD_OK;
+    }
+    if (!o->sample_groups) o->sample_groups = TD_SAMPLE_GROUPS;
+    if (o->sample_groups & (o->sample_groups - 1)) return wrong("--sample-groups must be a power of two");
+    if (!o->global_batch_size)
+        return wrong(
+            "--deterministic world needs --global-batch-size, which does not depend on the number of ranks");
+    if (o->accumulate > 1)
+        return wrong(
+            "--accumulate has no use with --deterministic world, whose groups are passes of their own: "
+            "raise --global-batch-size and --sample-groups");
+    if (o->threads > 1)
+        return wrong(
+            "--deterministic world computes with one thread per rank: use more ranks instead of --threads");
+    o->threads = 1;
+    return TD_OK;
+}
+
 static td_status check_device(const worker_options *o) {
     if (strcmp(o->device, "cuda") != 0) return TD_OK;
     return td_fail(TD_ERR_UNSUPPORTED, 0, "train",
@@ -116,6 +141,7 @@ td_status worker_options_read(int argc, char **argv, worker_options *options) {
         .weight_decay = NAN,
         .eps = NAN,
         .betas = {NAN, NAN},
+        .deterministic = "run",
         .device = "auto",
     };
     int rest;
@@ -124,6 +150,7 @@ td_status worker_options_read(int argc, char **argv, worker_options *options) {
     TD_TRY(check_model(&o));
     TD_TRY(settle_optimizer(&o));
     TD_TRY(settle_batch(&o));
+    TD_TRY(settle_deterministic(&o));
     TD_TRY(check_device(&o));
     if (!o.epochs) o.epochs = o.steps ? INT32_MAX : 1;
     if (!o.log_interval) o.log_interval = 10;

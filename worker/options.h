@@ -13,7 +13,9 @@ typedef struct worker_options {
     int64_t epochs, steps; /* steps 0: all of the epochs */
     int64_t batch_size;    /* per rank; 0 when global_batch_size counts */
     int64_t global_batch_size;
-    int64_t accumulate; /* batches per optimizer step; the last step of an epoch may have fewer */
+    int64_t accumulate;        /* batches per optimizer step; the last step of an epoch may have fewer */
+    const char *deterministic; /* "run", or "world": sample_groups of one thread each make up a step */
+    int64_t sample_groups;     /* 0: not in this way */
     const char *optimizer;
     double lr, momentum, weight_decay, eps, betas[2];
     bool nesterov;

@@ -5,6 +5,7 @@
 
 #include "dist/group.h"
 #include "dist/job.h"
+#include "model/parallel/sample_groups.h"
 #include "model/zoo/zoo.h"
 #include "sampler/loader.h"
 #include "worker/data.h"
@@ -28,7 +29,8 @@ typedef struct worker_run {
     const td_zoo_model *zoo;
     td_module *model;
     int64_t parameters;
-    td_ddp *ddp;
+    td_ddp *ddp;              /* one of the two */
+    td_sample_groups *groups; /* with --deterministic world */
     td_optimizer *optimizer;
     td_sampler *sampler;
     td_loader *loader; /* of the training samples */
@@ -36,6 +38,7 @@ typedef struct worker_run {
     int64_t epochs, steps_per_epoch, steps; /* to do */
     int64_t batches_per_epoch;              /* --accumulate of them make a step */
     int64_t step;                           /* done */
+    int64_t cursor;                         /* of the sampler, after the last batch */
     worker_meter meter;
     worker_totals totals; /* at the last meeting */
 } worker_run;

@@ -16,6 +16,7 @@
 #include "model/tensor/scope.h"
 #include "worker/evaluate.h"
 #include "worker/events.h"
+#include "worker/groups.h"
 #include "worker/join.h"
 #include "worker/options.h"
 #include "worker/platform.h"
@@ -41,6 +42,16 @@ static td_status open_optimizer(worker_run *run, const td_state_dict *parameters
                      : td_adam_open(parameters, &adam, &run->optimizer);
 }
 
+static td_status open_parallel(worker_run *run) {
+    const worker_options *o = &run->options;
+    if (!o->sample_groups) return td_ddp_open(run->model, run->group, NULL, &run->ddp);
+    run->meter.groups = o->sample_groups;
+    run->meter.group_losses = td_calloc((size_t)o->sample_groups, sizeof(double));
+    if (!run->meter.group_losses) return TD_ERR_MEMORY;
+    return td_sample_groups_open(run->model, run->group, (int)o->sample_groups, (uint64_t)o->seed,
+                                 &run->groups);
+}
+
 /* Seed, build, load weights on rank 0, and make all ranks equal to it. */
 static td_status build_model(worker_run *run) {
     TD_TRY(td_context_open(&run->context));
@@ -48,7 +59,7 @@ static td_status build_model(worker_run *run) {
     TD_TRY(td_zoo_open(run->options.model, &run->model));
     TD_TRY(td_module_parameter_count(run->model, &run->parameters));
     if (run->options.init_from && run->rank == 0) TD_TRY(td_module_load(run->model, run->options.init_from));
-    TD_TRY(td_ddp_open(run->model, run->group, NULL, &run->ddp));
+    TD_TRY(open_parallel(run));
     td_state_dict parameters = {0};
     td_status status = td_module_parameters(run->model, &parameters);
     if (status >= 0) status = open_optimizer(run, &parameters);
@@ -65,6 +76,7 @@ static td_status open_sampler(worker_run *run) {
         options.world_size = run->world_size;
         options.rank = run->rank;
         options.seed = (uint64_t)o->seed;
+        if (run->groups) return worker_groups_sampler(run, samples, options, &run->sampler);
         return td_sampler_global_batch(samples, &options, &run->sampler);
     }
     td_distributed_options options = TD_DISTRIBUTED_DEFAULTS;
@@ -131,6 +143,25 @@ static td_status pass_over(worker_run *run, const td_batch *batch, share *share)
     return TD_OK;
 }
 
+static td_status pass_over_group(worker_run *run, int group, const td_batch *part, void *cookie) {
+    share own = {0}, *all = cookie;
+    TD_TRY(td_sample_groups_begin(run->groups, part->count));
+    if (part->count) TD_TRY(pass_over(run, part, &own));
+    TD_TRY(td_sample_groups_end(run->groups));
+    run->meter.group_losses[group] = own.loss_sum;
+    all->samples += own.samples;
+    all->correct += own.correct;
+    return TD_OK;
+}
+
+static td_status take_batch_in_groups(worker_run *run, share *share) {
+    td_batch batch;
+    TD_TRY(td_loader_next(run->loader, &batch));
+    TD_TRY(worker_groups_each(run, &batch, run->cursor, pass_over_group, share));
+    run->cursor = batch.cursor;
+    return td_sample_groups_reduce(run->groups);
+}
+
 /* Gradients are exchanged in the last batch's pass. */
 static td_status take_batch(worker_run *run, bool last, share *share) {
     td_batch batch;
@@ -148,7 +179,10 @@ static td_status train_step(worker_run *run, int64_t batches) {
     share share = {0};
     td_job_progress(run->job, TD_PHASE_TRAINING, run->step + 1);
     td_optimizer_zero_grad(run->optimizer);
-    for (int64_t i = 1; i <= batches; i++) TD_TRY(take_batch(run, i == batches, &share));
+    if (run->groups)
+        TD_TRY(take_batch_in_groups(run, &share));
+    else
+        for (int64_t i = 1; i <= batches; i++) TD_TRY(take_batch(run, i == batches, &share));
     TD_TRY(td_optimizer_step(run->optimizer));
     worker_meter_add(&run->meter, share.loss_sum, share.samples, share.correct);
     run->step++;
@@ -205,7 +239,8 @@ static td_status test(worker_run *run, int64_t epoch, bool draws) {
 static td_status run_epoch(worker_run *run, int64_t epoch) {
     if (!run->options.same_order) td_sampler_set_epoch(run->sampler, (uint64_t)epoch);
     td_job_progress(run->job, TD_PHASE_LOADING, run->step);
-    TD_TRY(td_loader_start(run->loader, 0));
+    run->cursor = 0;
+    TD_TRY(td_loader_start(run->loader, run->cursor));
     worker_meter_begin_epoch(&run->meter);
     for (int64_t left = run->batches_per_epoch; left > 0 && run->step < run->steps;) {
         int64_t batches = left < run->options.accumulate ? left : run->options.accumulate;
@@ -279,6 +314,8 @@ static void close_run(worker_run *run) {
     td_sampler_close(&run->sampler);
     td_optimizer_close(&run->optimizer);
     td_ddp_close(&run->ddp);
+    td_sample_groups_close(&run->groups);
+    td_free(run->meter.group_losses);
     td_module_close(&run->model);
     worker_data_close(&run->data);
     td_context_close(&run->context);

@@ -1,0 +1,94 @@
+/* --deterministic world: losses, scores and weights of `tandem train` by their bytes, over numbers of ranks. */
+#include "worker/runs.h"
+
+#include <stdio.h>
+
+/* 203 samples in global batches of 60: no number of ranks divides them all, and an epoch ends with 23. */
+#define SETTING(model, steps, path)                                                                          \
+    "--model", model, "--data", small_mnist(203, 45), "--deterministic", "world", "--global-batch-size",     \
+        "60", "--steps", steps, "--eval-interval", "3", "--log-interval", "1", "--seed", "7", "--save", path
+
+static const char *const ranks[] = {"2", "3", "4", "8"};
+
+static const struct {
+    const char *model, *optimizer, *option, *value, *steps;
+} trained[] = {
+    {"mlp", "sgd", "--momentum", "0.9", "9"},
+    {"mlp", "adamw", "--weight-decay", "0.1", "9"},
+    {"mnist-cnn", "sgd", "--momentum", "0.9", "5"},
+    {"mnist-cnn", "adamw", "--weight-decay", "0.1", "5"},
+};
+
+START_TEST(any_number_of_ranks_gives_the_same_bits) {
+    const char *a = scratch_path("a"), *b = scratch_path("b");
+    const char *model = trained[_i].model, *optimizer = trained[_i].optimizer, *option = trained[_i].option;
+    const char *value = trained[_i].value, *steps = trained[_i].steps;
+    TRAIN(alone, SETTING(model, steps, a), "--optimizer", optimizer, option, value);
+    for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++) {
+        TRAIN(shared, "-n", ranks[i], SETTING(model, steps, b), "--optimizer", optimizer, option, value);
+        run_expect_same_losses(&alone, &shared);
+        ck_assert_uint_eq(json_array_size(alone.evals), json_array_size(shared.evals));
+        ck_assert(json_equal(alone.evals, shared.evals));
+        expect_same_files(a, b);
+        run_free(&shared);
+    }
+    run_free(&alone);
+}
+END_TEST
+
+START_TEST(other_numbers_of_groups_are_another_computation) {
+    const char *a = scratch_path("a"), *b = scratch_path("b");
+    TRAIN(eight, "-n", "2", SETTING("mlp", "3", a));
+    TRAIN(four, "-n", "2", SETTING("mlp", "3", b), "--sample-groups", "4");
+    ck_assert_int_eq(json_integer_value(json_object_get(eight.start, "sample_groups")), 8);
+    ck_assert_int_eq(json_integer_value(json_object_get(four.start, "sample_groups")), 4);
+    ck_assert_str_eq(json_string_value(json_object_get(four.start, "deterministic")), "world");
+    ck_assert(!json_equal(eight.evals, four.evals));
+    run_free(&eight);
+    run_free(&four);
+}
+END_TEST
+
+static const struct {
+    const char *arguments[8], *said;
+} refused[] = {
+    {{"--deterministic", "world"}, "needs --global-batch-size"},
+    {{"--deterministic", "world", "--global-batch-size", "8", "--threads", "2"}, "use more ranks"},
+    {{"--deterministic", "world", "--global-batch-size", "8", "--accumulate", "2"},
+     "--accumulate has no use"},
+    {{"--deterministic", "world", "--global-batch-size", "8", "--sample-groups", "6"}, "a power of two"},
+    {{"--sample-groups", "4"}, "belongs to --deterministic world"},
+};
+
+START_TEST(what_contradicts_it_is_refused) {
+    const char *words[12] = {TANDEM, "train"};
+    for (int i = 0; refused[_i].arguments[i]; i++) words[2 + i] = refused[_i].arguments[i];
+    launch l = launch_start_with((launch_setup){0}, words);
+    launch_finish(&l);
+    ck_assert_int_eq(launch_code(&l), 2);
+    ck_contains(l.errors, refused[_i].said);
+    launch_free(&l);
+}
+END_TEST
+
+START_TEST(more_ranks_than_groups_are_refused) {
+    const char *const words[] = {
+        TANDEM, "train", "-n", "4", SETTING("mlp", "1", scratch_path("a")), "--sample-groups", "2", NULL};
+    launch l = launch_start_with((launch_setup){0}, words);
+    launch_finish(&l);
+    ck_assert_int_eq(launch_code(&l), 1);
+    ck_contains(l.errors, "2 groups for 4 ranks");
+    launch_free(&l);
+}
+END_TEST
+
+Suite *make_suite(void) {
+    Suite *suite = suite_create("deterministic");
+    TCase *tcase = tcase_create("deterministic");
+    tcase_add_loop_test(tcase, any_number_of_ranks_gives_the_same_bits, 0, sizeof trained / sizeof *trained);
+    tcase_add_test(tcase, other_numbers_of_groups_are_another_computation);
+    tcase_add_loop_test(tcase, what_contradicts_it_is_refused, 0, sizeof refused / sizeof *refused);
+    tcase_add_test(tcase, more_ranks_than_groups_are_refused);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
