@@ -137,6 +137,12 @@ static void on_output_failed(int fd, const char *path, int error, void *cookie) 
 
 static void on_mpi_refused(const char *why, void *cookie) { launcher_job_fail(cookie, why); }
 
+static void on_disk_filled(const char *path, void *cookie) {
+    ((launcher_job *)cookie)->output_lost = true;
+    fprintf(stderr, "tandem: the disk is full: the end of %s, which its rank wrote itself, may be missing\n",
+            path);
+}
+
 static void on_output_finished(void *cookie) { uv_stop(&((launcher_job *)cookie)->loop); }
 
 static void on_rested(uv_timer_t *timer) { uv_stop(&((launcher_job *)timer->data)->loop); }
@@ -201,9 +207,12 @@ static td_status start_attempt(launcher_job *j, int number) {
     TD_TRY(launcher_attempt_start(&j->attempt, &j->constants, number));
     j->state = JOB_SPAWNING;
     TD_TRY(make_loop(j));
-    launcher_attempt_events events = {
-        launcher_job_hear,       launcher_job_silent, {on_output_failed, on_output_finished, j},
-        launcher_job_mpi_failed, on_mpi_refused,      j};
+    launcher_attempt_events events = {.guardian = launcher_job_hear,
+                                      .silent = launcher_job_silent,
+                                      .output = {on_output_failed, on_disk_filled, on_output_finished, j},
+                                      .mpi_failed = launcher_job_mpi_failed,
+                                      .mpi_refused = on_mpi_refused,
+                                      .cookie = j};
     return launcher_attempt_watch(&j->attempt, &j->loop, events);
 }
 

@@ -92,15 +92,23 @@ static void tell_files(launcher_output *o, const channel *c) {
         tell_file(o, -1, i ? "filtered_stderr.log" : "filtered_stdout.log", o->filtered[i].error);
 }
 
+/* Some blocks of a disk are root's alone. Where no blocks are counted nothing can be said. */
+static bool is_full(int fd) {
+    struct statvfs disk;
+    if (fstatvfs(fd, &disk) != 0 || disk.f_blocks == 0) return false;
+    return (geteuid() == 0 ? disk.f_bfree : disk.f_bavail) == 0;
+}
+
 /* Of a file that its rank wrote we have seen nothing: read its end for the report, and look whether the disk had room
- * for it. */
+ * for it. A failure of the rank's own writes is for the rank to see. */
 static void look_at_file(launcher_output *o, channel *c) {
     launcher_stream *s = &c->stream;
-    struct statvfs disk;
     char path[PATH_BYTES], end[LAUNCHER_TAIL_BYTES];
     launcher_logs_path(o->setup.logs, o->setup.attempt, s->rank, file_name(o, c), path, sizeof path);
-    if (fstatvfs(s->file.fd, &disk) == 0 && disk.f_blocks > 0 && disk.f_bavail == 0)
-        tell_file(o, s->rank, file_name(o, c), ENOSPC);
+    if (!o->told_files && is_full(s->file.fd)) {
+        o->told_files = true;
+        o->events.filled(path, o->events.cookie);
+    }
     int fd = c->which == LAUNCHER_ERR ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) return;
     off_t size = lseek(fd, 0, SEEK_END);

@@ -22,6 +22,9 @@ typedef struct launcher_output_events {
     /* Writing to our standard output (1) or error (2), or to the log file `path` (fd is -1), failed with this errno;
      * what comes from now on is dropped there. Once for each output, and once for the first of the files. */
     void (*failed)(int fd, const char *path, int error, void *cookie);
+    /* The disk has no room left for this file, which its rank wrote itself: its end may be missing. Once, for the first
+     * such file, before `finished`. */
+    void (*filled)(const char *path, void *cookie);
     /* Every pipe has ended and every byte is written. Once, after launcher_output_finish. */
     void (*finished)(void *cookie);
     void *cookie;

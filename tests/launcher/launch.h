@@ -58,9 +58,10 @@ void launch_free(launch *l);
     launch_finish(&l)
 #define RUN(l, ...) RUN_WITH(l, (launch_setup){0}, __VA_ARGS__)
 
-#define ck_contains(text, part) ck_assert_msg(strstr(text, part), "there is no '%s' in:\n%s", part, text)
+/* Check's messages have an end. */
+#define ck_contains(text, part) ck_assert_msg(strstr(text, part), "there is no '%s' in:\n%.2000s", part, text)
 #define ck_code(l, code)                                                                                     \
-    ck_assert_msg(launch_code(l) == (code), "status %d, not %d\n%s%s", launch_code(l), code, (l)->output,    \
-                  (l)->errors)
+    ck_assert_msg(launch_code(l) == (code), "status %d, not %d\n%.1000s%.1000s", launch_code(l), code,       \
+                  (l)->output, (l)->errors)
 
 #endif
