@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "dist/arena.h"
 #include "model/ops/ops.h"
+#include "model/parallel/group_norms.h"
 #include "model/parallel/group_tree.h"
 #include "model/parallel/internal.h"
 #include "model/tensor/scope.h"
@@ -41,9 +42,11 @@ struct td_sample_groups {
         *incoming; /* in the arena: slices of this rank's nodes, and this rank's slice of all nodes */
     size_t *send_counts, *recv_counts, *slice_counts;
     td_group_tree own, joined;
-    int current;     /* the group that has begun; -1: none */
-    int next;        /* the group that comes */
-    int64_t samples; /* of the current group */
+    group_norms norms;
+    size_t *row_counts; /* floats of norms' rows that each rank has */
+    int current;        /* the group that has begun; -1: none */
+    int next;           /* the group that comes */
+    int64_t samples;    /* of the current group */
 };
 
 static const td_device cpu = {TD_DEVICE_CPU, 0};
@@ -99,6 +102,7 @@ td_status td_sample_groups_begin(td_sample_groups *g, int64_t samples) {
                        (long long)samples);
     if (g->current >= 0) return wrong_state("a group begins before the last one has ended");
     if (g->next == g->end) return wrong_state("this rank has had all its groups of the step");
+    TD_TRY(group_norms_begin(&g->norms, g->next == g->first));
     g->current = g->next;
     g->samples = samples;
     empty_gradients(g);
@@ -124,6 +128,7 @@ td_status td_sample_groups_end(td_sample_groups *g) {
     if (g->current < 0) return wrong_state("a group ends that has not begun");
     weigh(g);
     TD_TRY(td_group_tree_push(&g->own, td_group_leaf(g->current), g->work));
+    group_norms_end(&g->norms, g->current);
     g->current = -1;
     g->next++;
     return TD_OK;
@@ -196,6 +201,7 @@ td_status td_sample_groups_reduce(td_sample_groups *g) {
         TD_TRY(exchange(g));
     else
         memcpy(g->work, g->own.values[0], g->elements * sizeof(float));
+    TD_TRY(group_norms_apply(&g->norms, g->group, g->row_counts));
     td_group_tree_clear(&g->own);
     g->next = g->first;
     g->step++;
@@ -216,10 +222,10 @@ static td_status check(td_group *group, int count) {
     return TD_OK;
 }
 
-static td_status check_buffers(const td_state_dict *buffers) {
+static td_status check_buffers(const td_sample_groups *g, const td_state_dict *buffers) {
     for (size_t i = 0; i < buffers->count; i++) {
-        td_dtype dtype = td_tensor_dtype(buffers->at[i].tensor);
-        if (td_dtype_is_floating(dtype))
+        const td_tensor *buffer = buffers->at[i].tensor;
+        if (td_dtype_is_floating(td_tensor_dtype(buffer)) && !group_norms_has(&g->norms, buffer))
             return td_fail(TD_ERR_UNSUPPORTED, 0, "model/parallel",
                            "sample groups: the value of buffer '%s' would depend on the order of groups",
                            buffers->at[i].name);
@@ -253,13 +259,16 @@ static td_status make_slots(td_sample_groups *g, const td_state_dict *parameters
 static td_status make_exchange(td_sample_groups *g) {
     int size = td_group_size(g->group), rank = td_group_rank(g->group);
     td_group_node nodes[GROUP_TREE_DEPTH];
-    size_t *counts = td_calloc(3 * (size_t)size, sizeof *counts);
+    size_t *counts = td_calloc(4 * (size_t)size, sizeof *counts);
     if (!counts) return TD_ERR_MEMORY;
     g->send_counts = counts, g->recv_counts = counts + size, g->slice_counts = counts + 2 * size;
+    g->row_counts = counts + 3 * size;
     size_t own = (size_t)nodes_of(g, rank, nodes), most = 0, all = 0, longest = 0;
     for (int r = 0; r < size; r++) {
         size_t theirs = (size_t)nodes_of(g, r, nodes);
         g->slice_counts[r] = slice_begin(g, r + 1) - slice_begin(g, r);
+        g->row_counts[r] = g->norms.row * (size_t)(td_sample_groups_end_of(g->count, size, r) -
+                                                   td_sample_groups_first(g->count, size, r));
         all += theirs;
         if (theirs > most) most = theirs;
         if (g->slice_counts[r] > longest) longest = g->slice_counts[r];
@@ -277,9 +286,10 @@ static td_status make_exchange(td_sample_groups *g) {
     return td_arena_alloc(arena, all * longest * sizeof(float), (void **)&g->incoming);
 }
 
-static td_status open_over(td_sample_groups *g, const td_state_dict *parameters,
+static td_status open_over(td_sample_groups *g, td_module *module, const td_state_dict *parameters,
                            const td_state_dict *buffers) {
-    TD_TRY(check_buffers(buffers));
+    TD_TRY(group_norms_open(module, g->count, &g->norms));
+    TD_TRY(check_buffers(g, buffers));
     if (td_group_size(g->group) > 1) {
         TD_TRY(ddp_compare(g->group, parameters, buffers));
         TD_TRY(ddp_broadcast(g->group, parameters));
@@ -312,7 +322,7 @@ td_status td_sample_groups_open(td_module *module, td_group *group, int count, u
     td_scope *scope = td_scope_open(opened->context);
     td_status status = td_module_parameters(module, &parameters);
     if (status == TD_OK) status = td_module_buffers(module, &buffers);
-    if (status == TD_OK) status = open_over(opened, &parameters, &buffers);
+    if (status == TD_OK) status = open_over(opened, module, &parameters, &buffers);
     td_status closed = td_scope_close(scope);
     if (status == TD_OK) status = closed;
     td_state_dict_clear(&parameters);
@@ -329,6 +339,7 @@ void td_sample_groups_close(td_sample_groups **groups) {
     td_sample_groups *g = *groups;
     if (!g) return;
     for (size_t i = 0; i < g->slot_count; i++) ddp_take_home(g->slots[i].param, &g->slots[i].home);
+    group_norms_close(&g->norms);
     td_arena *arena = td_group_arena(g->group);
     td_arena_free(arena, (void **)&g->incoming);
     td_arena_free(arena, (void **)&g->outgoing);

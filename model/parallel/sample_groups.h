@@ -15,6 +15,9 @@
  * td_optimizer_step. td_sample_groups_close before the module and the group. Only the thread that has the
  * module's context may call.
  *
+ * Batch normalisation takes a group's own statistics, and its running ones are moved by every group's in the order
+ * of groups, when the step is reduced.
+ *
  * The bits also depend on the number of groups, on the kernels and on how many threads compute: the caller sets
  * one thread (base/parallel.h), and uses more ranks to use more cores.
  */
@@ -32,7 +35,8 @@ typedef struct td_sample_groups td_sample_groups;
 
 /* Every rank calls it. `count` is how many groups a step has: a power of two, at least the ranks of `group`.
  * Checks and equalises the module as td_ddp_open does. TD_ERR_UNSUPPORTED: a parameter that is not f32, or a
- * buffer of floating numbers, whose value would depend on the order of groups. Module and group are *lent* until
+ * buffer of floating numbers other than batch normalisation's, whose value would depend on the order of groups;
+ * or a batch normalisation that is synchronised, or runs twice in a pass. Module and group are *lent* until
  * td_sample_groups_close. `seed`: random draws of group g in step s depend on (seed, s, g) alone. *Yours*. */
 TD_API td_status td_sample_groups_open(td_module *module, td_group *group, int count, uint64_t seed,
                                        td_sample_groups **groups);

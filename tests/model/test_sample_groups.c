@@ -12,13 +12,14 @@
 #include "model/ops/ops.h"
 #include "model/parallel/group_tree.h"
 #include "model/parallel/sample_groups.h"
+#include "model/parallel/sync_batch_norm.h"
 #include "model/tensor/scope.h"
 #include "support/check.h"
 
 #include <math.h>
 #include <stdio.h>
 
-enum { IN = 6, SAMPLES = 50, MOST_GRADS = 4096 };
+enum { IN = 6, SAMPLES = 50, MOST_GRADS = 4096, STATISTICS = 75 };
 
 /* --- the tree --------------------------------------------------------------------------------------- */
 
@@ -75,28 +76,32 @@ END_TEST
 
 /* --- gradients -------------------------------------------------------------------------------------- */
 
-/* Dropout between two layers, one layer that only group 3 uses, and one that none does. */
+/* Batch normalisation and dropout between two layers, one layer that only group 3 uses, and one that none does. */
 static td_status build_net(td_module *net, const void *options) {
-    (void)options;
+    double momentum = options ? -1 : 0.1;
     TD_TRY(td_add_linear(net, "first", IN, 37));
+    TD_TRY(td_add_batch_norm1d(net, "norm", 37, .momentum = momentum));
     TD_TRY(td_add_linear(net, "second", 37, 3));
     TD_TRY(td_add_linear(net, "sometimes", 3, 3));
     return td_add_linear(net, "never", 2, 2);
 }
 
 static td_tensor *forward_net(td_module *net, td_tensor *x) {
-    x = td_relu(td_module_forward(td_module_child(net, "first"), x));
+    x = td_module_forward(td_module_child(net, "first"), x);
+    x = td_relu(td_module_forward(td_module_child(net, "norm"), x));
     return td_module_forward(td_module_child(net, "second"), td_dropout(x, 0.25, td_module_is_training(net)));
 }
 
 static const td_module_class net_class = {.name = "Net", .build = build_net, .forward = forward_net};
 
 /* How many samples each group has; group 5 none. */
-static const int sizes_of[8] = {7, 6, 9, 1, 8, 0, 10, 9};
+static const int sizes_of[8] = {7, 6, 8, 2, 8, 0, 10, 9};
 
 typedef struct outcome {
-    bool dropout;
+    bool training;
+    bool average; /* running statistics are plain averages */
     size_t bytes;
+    float statistics[STATISTICS];
     float grads[MOST_GRADS]; /* of rank 0; the others must agree */
 } outcome;
 
@@ -123,6 +128,14 @@ static size_t read_gradients(const td_module *net, float out[MOST_GRADS]) {
     return count * sizeof *out;
 }
 
+/* Running means and variances, and the number of batches. */
+static void read_statistics(const td_module *net, float out[STATISTICS]) {
+    const td_module *norm = td_module_child(net, "norm");
+    memcpy(out, td_tensor_data(td_module_buffer(norm, "running_mean")), 37 * sizeof *out);
+    memcpy(out + 37, td_tensor_data(td_module_buffer(norm, "running_var")), 37 * sizeof *out);
+    out[74] = (float)*(const int64_t *)td_tensor_data(td_module_buffer(norm, "num_batches_tracked"));
+}
+
 static void run_steps(td_job *job, void *cookie) {
     outcome *out = cookie;
     int rank = td_job_rank(job), world = td_job_world_size(job);
@@ -134,8 +147,8 @@ static void run_steps(td_job *job, void *cookie) {
     ck_ok(td_parallel_set_threads(1));
     ck_ok(td_group_open(job, NULL, &group));
     ck_ok(td_manual_seed((uint64_t)rank)); /* each rank begins with other weights */
-    ck_ok(td_module_open(&net_class, NULL, &net));
-    if (!out->dropout) td_module_eval(net);
+    ck_ok(td_module_open(&net_class, out->average ? "average" : NULL, &net));
+    if (!out->training) td_module_eval(net);
     ck_ok(td_sample_groups_open(net, group, 8, 42, &groups));
     for (int step = 0; step < 2; step++) {
         for (int g = 0, begin = 0; g < 8; begin += sizes_of[g++]) {
@@ -151,12 +164,16 @@ static void run_steps(td_job *job, void *cookie) {
     }
     float grads[MOST_GRADS];
     size_t bytes = read_gradients(net, grads);
+    float statistics[STATISTICS];
+    read_statistics(net, statistics);
     if (rank == 0) {
+        memcpy(out->statistics, statistics, sizeof statistics);
         out->bytes = bytes;
         memcpy(out->grads, grads, bytes);
     }
     ck_ok(td_group_barrier(group, NULL));
     ck_assert_mem_eq(out->grads, grads, bytes);
+    ck_assert_mem_eq(out->statistics, statistics, sizeof statistics);
     td_sample_groups_close(&groups);
     td_group_close(&group);
     td_module_close(&net);
@@ -165,12 +182,13 @@ static void run_steps(td_job *job, void *cookie) {
 
 START_TEST(gradients_have_the_same_bits_for_any_number_of_ranks) {
     outcome *alone = td_calloc(2, sizeof *alone), *shared = alone + 1;
-    alone->dropout = shared->dropout = true;
+    alone->training = shared->training = true;
     run_threads(1, run_steps, alone);
     run_threads(_i, run_steps, shared);
     ck_assert_uint_gt(alone->bytes, 0);
     ck_assert_uint_eq(alone->bytes, shared->bytes);
     ck_assert_mem_eq(alone->grads, shared->grads, alone->bytes);
+    ck_assert_mem_eq(alone->statistics, shared->statistics, sizeof alone->statistics);
     td_free(alone);
 }
 END_TEST
@@ -212,6 +230,83 @@ START_TEST(gradients_are_the_mean_over_all_samples) {
                          (double)whole->grads[i]);
     td_free(whole);
 }
+END_TEST
+
+/* The groups one after another through an ordinary module. */
+static void run_in_order(td_job *job, void *cookie) {
+    outcome *out = cookie;
+    (void)job;
+    td_context *context = NULL;
+    td_module *net = NULL;
+    ck_ok(td_context_open(&context));
+    ck_ok(td_manual_seed(0));
+    ck_ok(td_module_open(&net_class, out->average ? "average" : NULL, &net));
+    td_scope *scope = td_scope_open(context);
+    for (int step = 0; step < 2; step++)
+        for (int g = 0, begin = 0; g < 8; begin += sizes_of[g++])
+            if (sizes_of[g]) loss_of(net, begin, begin + sizes_of[g], false);
+    ck_ok(td_scope_close(scope));
+    read_statistics(net, out->statistics);
+    td_module_close(&net);
+    td_context_close(&context);
+}
+
+START_TEST(running_statistics_are_moved_in_the_order_of_groups) {
+    outcome *ordinary = td_calloc(2, sizeof *ordinary), *grouped = ordinary + 1;
+    grouped->training = true;
+    ordinary->average = grouped->average = _i;
+    run_threads(1, run_in_order, ordinary);
+    run_threads(3, run_steps, grouped);
+    for (int i = 0; i < STATISTICS; i++)
+        if (!(fabsf(ordinary->statistics[i] - grouped->statistics[i]) <=
+              1e-6f * fmaxf(1, ordinary->statistics[i])))
+            ck_abort_msg("number %d is %.9g, not %.9g", i, (double)grouped->statistics[i],
+                         (double)ordinary->statistics[i]);
+    ck_assert(grouped->statistics[74] == 14);
+    td_free(ordinary);
+}
+END_TEST
+
+static td_tensor *forward_twice(td_module *net, td_tensor *x) {
+    x = td_module_forward(td_module_child(net, "norm"), x);
+    return td_module_forward(td_module_child(net, "norm"), x);
+}
+
+static td_status build_twice(td_module *net, const void *options) {
+    (void)options;
+    return td_add_batch_norm1d(net, "norm", IN);
+}
+
+static const td_module_class twice_class = {.name = "Twice", .build = build_twice, .forward = forward_twice};
+
+static void run_twice(td_job *job, void *cookie) {
+    (void)cookie;
+    td_context *context = NULL;
+    td_group *group = NULL;
+    td_module *net = NULL;
+    td_sample_groups *groups = NULL;
+    ck_ok(td_context_open(&context));
+    ck_ok(td_group_open(job, NULL, &group));
+    ck_ok(td_module_open(&twice_class, NULL, &net));
+    td_sync_batch_norm_convert(net, group);
+    ck_fails(td_sample_groups_open(net, group, 2, 0, &groups), TD_ERR_UNSUPPORTED, "synchronised over ranks");
+    td_sync_batch_norm_convert(net, NULL);
+    ck_ok(td_sample_groups_open(net, group, 2, 0, &groups));
+    ck_ok(td_sample_groups_begin(groups, 4));
+    td_scope *scope = td_scope_open(context);
+    loss_of(net, 0, 4, false);
+    ck_assert_ptr_nonnull(strstr(td_error_last()->text, "runs twice in a pass"));
+    ck_assert_int_eq(td_scope_close(scope), TD_ERR_UNSUPPORTED);
+    td_sample_groups_close(&groups);
+    scope = td_scope_open(context);
+    loss_of(net, 0, 4, false); /* the layers are ordinary again */
+    ck_ok(td_scope_close(scope));
+    td_module_close(&net);
+    td_group_close(&group);
+    td_context_close(&context);
+}
+
+START_TEST(layers_that_cannot_be_kept_apart_are_refused) { run_threads(2, run_twice, NULL); }
 END_TEST
 
 /* --- what is refused -------------------------------------------------------------------------------- */
@@ -307,7 +402,7 @@ static void draw_numbers(td_job *job, void *cookie) {
                 ck_ok(td_sample_groups_begin(groups, 1));
                 td_generator_uniform_f32(td_context_generator(context),
                                          &draws[4 * from + 2 * step + (uint64_t)g], 1, 0, 1);
-                ck_ok(td_backward(loss_of(net, 0, 1, false)));
+                ck_ok(td_backward(loss_of(net, 0, 2, false)));
                 ck_ok(td_sample_groups_end(groups));
                 ck_ok(td_scope_close(scope));
             }
@@ -345,7 +440,7 @@ static void starve(td_job *job, void *cookie) {
         td_status status = td_sample_groups_open(net, group, 2, 0, &groups);
         for (int g = 0; g < 2 && status >= 0; g++) {
             status = td_sample_groups_begin(groups, 1);
-            if (status >= 0) status = td_backward(loss_of(net, 0, 1, false));
+            if (status >= 0) status = td_backward(loss_of(net, 0, 2, false));
             if (status >= 0) status = td_sample_groups_end(groups);
         }
         if (status >= 0) status = td_sample_groups_reduce(groups);
@@ -372,6 +467,8 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, whoever_has_which_leaves_the_sum_has_the_same_bits);
     tcase_add_loop_test(tcase, gradients_have_the_same_bits_for_any_number_of_ranks, 2, 9);
     tcase_add_test(tcase, gradients_are_the_mean_over_all_samples);
+    tcase_add_loop_test(tcase, running_statistics_are_moved_in_the_order_of_groups, 0, 2);
+    tcase_add_test(tcase, layers_that_cannot_be_kept_apart_are_refused);
     tcase_add_test(tcase, what_would_depend_on_the_ranks_is_refused);
     tcase_add_test(tcase, groups_out_of_order_are_refused);
     tcase_add_test(tcase, every_group_of_every_step_draws_its_own_numbers);
