@@ -14,7 +14,9 @@
 static bool is_alone(const td_ddp *ddp) { return td_group_size(ddp->group) == 1; }
 
 /* What this rank's gradients are multiplied by, and the samples they then are a sum over (-1: no weights). */
-static double weight_of(const td_ddp *ddp) { return ddp->unweighted ? 1 : (double)ddp->scale; }
+static double weight_of(const td_ddp *ddp) {
+    return ddp->absent ? 0 : ddp->unweighted ? 1 : (double)ddp->scale;
+}
 static int64_t samples_of(const td_ddp *ddp) { return ddp->unweighted ? -1 : ddp->samples; }
 
 /* Post the buckets that are ready, or all; always in order of number, which is the same on every rank. */
@@ -43,19 +45,40 @@ static void forget_weights(td_ddp *ddp) {
     ddp->unweighted = false;
 }
 
-/* Reduce whatever is not posted yet, wait for all, and begin anew. */
-static td_status reduce(td_ddp *ddp) {
-    bool weighted = !ddp->unweighted;
-    if (is_alone(ddp)) {
-        average_alone(ddp);
-        for (size_t i = 0; i < ddp->slot_count; i++)
-            if (td_tensor_grad(ddp->slots[i].param)) td_leaf_set_state(ddp->slots[i].param, TD_GRAD_REDUCED);
+static void reduce_alone(td_ddp *ddp) {
+    average_alone(ddp);
+    ddp->active = !ddp->absent && (ddp->unweighted || ddp->samples > 0);
+    for (size_t i = 0; i < ddp->slot_count; i++) {
+        td_ddp_slot *slot = &ddp->slots[i];
+        slot->filled = td_tensor_grad(slot->param) != NULL;
+        slot->ready = false;
+        if (slot->filled) td_leaf_set_state(slot->param, TD_GRAD_REDUCED);
     }
+}
+
+/* What the ranks have told each other with the gradients. */
+static td_status look_at_step(td_ddp *ddp) {
+    int ranks = td_group_size(ddp->group);
+    if (!ddp->active && !ddp->absent)
+        return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: no rank has a sample in this step");
+    if (!ddp->active) return TD_OK;
+    if (ddp->options.throw_on_early_termination && ddp->active < ranks)
+        return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: %d of %d ranks have no more data",
+                       ranks - ddp->active, ranks);
+    TD_TRY(ddp_check_use(ddp));
+    return ddp_rebuild(ddp);
+}
+
+/* Reduce whatever is not posted yet, wait for all, and begin anew. */
+td_status ddp_reduce(td_ddp *ddp) {
+    ddp->weighed = !ddp->unweighted;
+    if (is_alone(ddp)) reduce_alone(ddp);
     TD_TRY(post_buckets(ddp, true));
-    for (size_t b = 0; b < ddp->bucket_count; b++) TD_TRY(ddp_finish(ddp, &ddp->buckets[b], weighted));
+    for (size_t b = 0; b < ddp->bucket_count; b++) TD_TRY(ddp_finish(ddp, &ddp->buckets[b], ddp->weighed));
     ddp->posted = 0;
     forget_weights(ddp);
-    return TD_OK;
+    ddp->buffers_due = true;
+    return look_at_step(ddp);
 }
 
 /* Are all gradients empty, `besides`'s (or nobody's) left aside? */
@@ -77,15 +100,17 @@ static td_status enter_pass(td_ddp *ddp, const td_ddp_slot *slot) {
     return TD_OK;
 }
 
-static td_status on_gradient(td_tensor *leaf, void *cookie) {
+td_status ddp_on_gradient(td_tensor *leaf, void *cookie) {
     (void)leaf;
     td_ddp_slot *slot = cookie;
     td_ddp *ddp = slot->ddp;
+    if (slot->skipped) return ddp_refuse_skipped(slot);
     if (!ddp->reached) TD_TRY(enter_pass(ddp, slot));
     if (ddp->no_sync || is_alone(ddp)) return TD_OK;
     if (slot->ready)
         return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: the last backward pass failed half-way");
     slot->ready = true;
+    if (!ddp->stepped) slot->arrival = ++ddp->arrivals;
     ddp->buckets[slot->bucket].waiting--;
     return post_buckets(ddp, false);
 }
@@ -95,7 +120,7 @@ static td_status on_pass_end(void *cookie) {
     if (!ddp->reached && !ddp->begun) return TD_OK; /* a pass over something else */
     ddp->reached = ddp->begun = false;
     ddp_tell_layers(ddp->module, 0);
-    return ddp->no_sync ? TD_OK : reduce(ddp);
+    return ddp->no_sync ? TD_OK : ddp_reduce(ddp);
 }
 
 /* --- weights ---------------------------------------------------------------------------------------- */
@@ -131,11 +156,12 @@ td_status td_ddp_begin(td_ddp *ddp, int64_t samples) {
     if (ddp->no_sync && has_reduced(ddp))
         return td_fail(TD_ERR_STATE, 0, "model/parallel",
                        "ddp: gradients still hold the last step's mean; empty them before adding up passes");
+    TD_TRY(ddp_forward_buffers(ddp));
     /* Layers that exchange something in a pass need it on a rank without samples, too. */
     bool passes = ddp_tell_layers(ddp->module, samples) > 0 || samples > 0;
     ddp->begun = passes;
     ddp->reached = false;
-    if (!passes) return ddp->no_sync ? TD_OK : reduce(ddp);
+    if (!passes) return ddp->no_sync ? TD_OK : ddp_reduce(ddp);
     if (!samples) return TD_OK;
     change_scale(ddp, samples);
     ddp->samples += samples;
@@ -169,45 +195,65 @@ static td_status make_slots(td_ddp *ddp, const td_state_dict *parameters) {
                            "ddp: '%s' is of dtype %s; f32 and f64 can be reduced", parameters->at[i].name,
                            td_dtype_name(dtype));
         td_ddp_slot *slot = &ddp->slots[ddp->slot_count++];
-        *slot = (td_ddp_slot){.ddp = ddp, .param = param};
+        *slot = (td_ddp_slot){.ddp = ddp, .param = param, .name = parameters->at[i].name};
         td_tensor_zero_grad(param);
-        TD_TRY(td_tensor_add_grad_hook(param, on_gradient, slot));
+        TD_TRY(td_tensor_add_grad_hook(param, ddp_on_gradient, slot));
     }
     if (!ddp->slot_count)
         return td_fail(TD_ERR_ARG, 0, "model/parallel", "ddp: no parameter of the module requires grad");
     return TD_OK;
 }
 
-static td_status open_over(td_ddp *ddp, const td_state_dict *parameters, const td_state_dict *buffers,
-                           size_t bucket_bytes) {
-    if (!is_alone(ddp)) {
-        TD_TRY(ddp_compare(ddp->group, parameters, buffers));
-        TD_TRY(ddp_broadcast(ddp->group, parameters));
-        TD_TRY(ddp_broadcast(ddp->group, buffers));
+/* Keep the options; what they lend is copied. */
+static td_status take_options(td_ddp *ddp, const td_ddp_options *options) {
+    if (options) ddp->options = *options;
+    td_ddp_options *o = &ddp->options;
+    const double *list = o->bucket_cap_mb_list;
+    o->bucket_cap_mb_list = NULL;
+    if (!o->bucket_bytes) o->bucket_bytes = TD_DDP_BUCKET_BYTES;
+    if (o->skip_all_reduce_unused_params && !o->static_graph)
+        return td_fail(TD_ERR_ARG, 0, "model/parallel",
+                       "ddp: skip_all_reduce_unused_params needs static_graph");
+    if (!list || !o->bucket_cap_mb_count) {
+        o->bucket_cap_mb_count = 0;
+        return TD_OK;
     }
-    TD_TRY(make_slots(ddp, parameters));
-    if (!is_alone(ddp)) TD_TRY(ddp_make_buckets(ddp, bucket_bytes));
+    ddp->bucket_caps = td_calloc(o->bucket_cap_mb_count, sizeof *ddp->bucket_caps);
+    if (!ddp->bucket_caps) return TD_ERR_MEMORY;
+    for (size_t i = 0; i < o->bucket_cap_mb_count; i++) {
+        if (!(list[i] > 0))
+            return td_fail(TD_ERR_ARG, 0, "model/parallel", "ddp: bucket_cap_mb_list has %g", list[i]);
+        ddp->bucket_caps[i] = list[i] * (1 << 20);
+    }
+    return TD_OK;
+}
+
+static td_status open_over(td_ddp *ddp) {
+    if (!is_alone(ddp) && ddp->options.init_sync != TD_CHOICE_NO) {
+        TD_TRY(ddp_compare(ddp->group, &ddp->parameters, &ddp->buffers));
+        TD_TRY(ddp_broadcast(ddp->group, &ddp->parameters));
+        TD_TRY(ddp_broadcast(ddp->group, &ddp->buffers));
+    }
+    TD_TRY(make_slots(ddp, &ddp->parameters));
+    if (!is_alone(ddp)) TD_TRY(ddp_make_buckets(ddp));
     TD_TRY(td_pass_hook_add(ddp->context, on_pass_end, ddp));
     ddp->hooked = true;
     return TD_OK;
 }
 
 td_status td_ddp_open(td_module *module, td_group *group, const td_ddp_options *options, td_ddp **ddp) {
-    size_t bucket_bytes = options && options->bucket_bytes ? options->bucket_bytes : TD_DDP_BUCKET_BYTES;
     td_ddp *opened = td_calloc(1, sizeof *opened);
     if (!opened) return TD_ERR_MEMORY;
     opened->context = td_context_current();
     opened->group = group;
     opened->module = module;
-    td_state_dict parameters = {0}, buffers = {0};
     td_scope *scope = td_scope_open(opened->context);
-    td_status status = td_module_parameters(module, &parameters);
-    if (status == TD_OK) status = td_module_buffers(module, &buffers);
-    if (status == TD_OK) status = open_over(opened, &parameters, &buffers, bucket_bytes);
+    td_status status = take_options(opened, options);
+    if (status == TD_OK) status = td_module_parameters(module, &opened->parameters);
+    if (status == TD_OK) status = td_module_buffers(module, &opened->buffers);
+    if (status == TD_OK) status = open_over(opened);
     td_status closed = td_scope_close(scope);
     if (status == TD_OK) status = closed;
-    td_state_dict_clear(&parameters);
-    td_state_dict_clear(&buffers);
     if (status < 0) {
         td_ddp_close(&opened);
         return status;
@@ -221,9 +267,13 @@ void td_ddp_close(td_ddp **ddp) {
     if (!closed) return;
     if (closed->hooked) td_pass_hook_remove(closed->context, on_pass_end, closed);
     for (size_t i = 0; i < closed->slot_count; i++)
-        td_tensor_remove_grad_hook(closed->slots[i].param, on_gradient, &closed->slots[i]);
+        td_tensor_remove_grad_hook(closed->slots[i].param, ddp_on_gradient, &closed->slots[i]);
     ddp_drop_buckets(closed);
     td_free(closed->slots);
+    td_free(closed->bucket_caps);
+    td_free(closed->packed);
+    td_state_dict_clear(&closed->parameters);
+    td_state_dict_clear(&closed->buffers);
     td_free(closed);
     *ddp = NULL;
 }

@@ -10,7 +10,9 @@
  *     td_optimizer_step(optimizer);
  *
  * Gradients lie in buckets, in memory that the ranks share where they can, so reducing copies nothing. A
- * gradient that is empty on every rank stays empty; one that is empty on some counts as zero there.
+ * gradient that is empty on every rank stays empty; one that is empty on some counts as zero there, and both
+ * are errors unless find_unused_parameters or static_graph says that they are meant. What PyTorch's
+ * constructor takes besides, and why it is not here, is in docs/ddp.md.
  */
 #ifndef TANDEM_MODEL_PARALLEL_DDP_H
 #define TANDEM_MODEL_PARALLEL_DDP_H
@@ -19,9 +21,29 @@
 
 TD_BEGIN_DECLS
 
-/* Zeros are the defaults. */
+typedef enum td_choice { TD_CHOICE_DEFAULT, TD_CHOICE_YES, TD_CHOICE_NO } td_choice;
+
+/* PyTorch's names and meanings where there is such an option. Zeros are the defaults; all ranks give the same. */
 typedef struct td_ddp_options {
     size_t bucket_bytes; /* a bucket is closed once it holds as many; 0: TD_DDP_BUCKET_BYTES */
+    /* The same for each bucket by number, in the order in which they are reduced; the last goes for the rest.
+     * *Lent* for the call. NULL: bucket_bytes for all. */
+    const double *bucket_cap_mb_list;
+    size_t bucket_cap_mb_count;
+    /* A pass may leave trained parameters without gradient. Otherwise that is TD_ERR_STATE, on all ranks, once
+     * the gradients are reduced: the message names them. */
+    bool find_unused_parameters;
+    /* Every step uses the parameters that the first one used; those it did not use are not waited for. */
+    bool static_graph;
+    /* With static_graph: those are not reduced at all and take no room in buckets. */
+    bool skip_all_reduce_unused_params;
+    td_choice init_sync; /* default: yes. No: modules are taken to be equal, unchecked */
+    td_choice
+        forward_sync_buffers; /* default: yes. Rank 0's buffers go to all before a step's first forward */
+    /* Of passes without weight, when ranks have run out of data (td_ddp_join). Default: yes. */
+    td_choice divide_by_initial_world_size;
+    bool
+        throw_on_early_termination; /* a step in which some ranks have no data is TD_ERR_STATE on all ranks */
 } td_ddp_options;
 
 #define TD_DDP_BUCKET_BYTES ((size_t)1 << 20)
@@ -35,7 +57,7 @@ TD_API td_status td_ddp_open(td_module *module, td_group *group, const td_ddp_op
 /* Every rank calls it. Gradients are dropped. Leaves NULL; NULL inside is fine. */
 TD_API void td_ddp_close(td_ddp **ddp);
 
-/* Before a backward pass: the loss will be a mean over `samples` samples of this rank. The job's gradient is
+/* Before a forward pass: the loss will be a mean over `samples` samples of this rank. The job's gradient is
  * then the mean over all samples of all ranks and of all passes since the last reduction. Without this call
  * every rank weighs the same and passes are added up, as in PyTorch. With 0 samples this rank takes part in
  * the reduction here and now with nothing to add (within td_ddp_no_sync_begin: does nothing), and runs no
@@ -47,6 +69,30 @@ TD_API td_status td_ddp_begin(td_ddp *ddp, int64_t samples);
  * do not nest (TD_ERR_STATE). All ranks call them alike. */
 TD_API td_status td_ddp_no_sync_begin(td_ddp *ddp);
 TD_API td_status td_ddp_no_sync_end(td_ddp *ddp);
+
+/* The module's forward; in training, rank 0's buffers are copied to all ranks before a step's first one, unless
+ * td_ddp_begin has done so. Every rank calls it alike. NULL after marking the current scope. */
+TD_API td_tensor *td_ddp_forward(td_ddp *ddp, td_tensor *x);
+
+/* The same of buffers at any other time, before saving them for example. Every rank calls it. Buffers of
+ * synchronised batch normalisation are equal already and stay out. */
+TD_API td_status td_ddp_sync_buffers(td_ddp *ddp);
+
+/* A step of a rank that has no more data: it takes part in the reduction and receives the others' mean, so that
+ * it can make the optimizer's step with them. *any is false when no rank had data in this step: then there is
+ * nothing to step, and all ranks have come to the end together.
+ *
+ *     while (any) {
+ *         td_optimizer_zero_grad(optimizer);
+ *         if (next_batch(&batch)) { ... td_backward(loss); }
+ *         else TD_TRY(td_ddp_join(ddp, &any));
+ *         if (any) TD_TRY(td_optimizer_step(optimizer));
+ *     }
+ *
+ * Nothing is sent besides: that a rank has data travels in the buckets. Ranks that weigh their passes go on
+ * doing so; one that never had a batch calls td_ddp_begin with 0 for the first. The buffers sent are those of
+ * the first rank that had data in the last step. */
+TD_API td_status td_ddp_join(td_ddp *ddp, bool *any);
 
 /* How many buckets there are (0 in a group of one), and the bytes of one (0 past the end). */
 TD_API size_t td_ddp_bucket_count(const td_ddp *ddp);

@@ -32,14 +32,33 @@ static double get_number(const td_ddp_bucket *bucket, size_t element) {
 
 /* --- cutting ---------------------------------------------------------------------------------------- */
 
+/* The bytes after which bucket number b is closed. */
+static double cap_of(const td_ddp *ddp, size_t b) {
+    size_t count = ddp->options.bucket_cap_mb_count;
+    return count ? ddp->bucket_caps[b < count ? b : count - 1] : (double)ddp->options.bucket_bytes;
+}
+
+/* These stand at the end and are in no bucket. */
+static bool is_left_out(const td_ddp *ddp, const td_ddp_slot *slot) {
+    return slot->skipped && ddp->options.skip_all_reduce_unused_params;
+}
+
+/* How many of its slots a pass brings. */
+static size_t count_awaited(const td_ddp *ddp, const td_ddp_bucket *bucket) {
+    size_t count = 0;
+    for (size_t i = bucket->first; i < bucket->end; i++) count += !ddp->slots[i].skipped;
+    return count;
+}
+
 /* Assign each slot to a bucket: a new one when the dtype changes or the last has reached its size. */
-static void cut(td_ddp *ddp, size_t bucket_bytes) {
+static void cut(td_ddp *ddp) {
     td_ddp_bucket *bucket = NULL;
-    for (size_t i = 0; i < ddp->slot_count; i++) {
+    for (size_t i = 0; i < ddp->slot_count && !is_left_out(ddp, &ddp->slots[i]); i++) {
         td_ddp_slot *slot = &ddp->slots[i];
         td_dtype dtype = td_tensor_dtype(slot->param);
         size_t size = td_dtype_size(dtype);
-        if (!bucket || bucket->dtype != dtype || bucket->samples_at * size >= bucket_bytes) {
+        if (!bucket || bucket->dtype != dtype ||
+            (double)(bucket->samples_at * size) >= cap_of(ddp, ddp->bucket_count - 1)) {
             bucket = &ddp->buckets[ddp->bucket_count++];
             *bucket = (td_ddp_bucket){.dtype = dtype, .first = i};
         }
@@ -51,9 +70,27 @@ static void cut(td_ddp *ddp, size_t bucket_bytes) {
     }
     for (size_t b = 0; b < ddp->bucket_count; b++) {
         bucket = &ddp->buckets[b];
-        bucket->waiting = bucket->end - bucket->first;
-        bucket->elements = round_up(bucket->samples_at + 1 + bucket->waiting, SLICE_ELEMENTS);
+        bucket->waiting = count_awaited(ddp, bucket);
+        size_t used = bucket->samples_at + 1 + (bucket->end - bucket->first);
+        if (b == 0) {
+            bucket->active_at = used;
+            used += (size_t)td_group_size(ddp->group);
+        }
+        bucket->elements = round_up(used, SLICE_ELEMENTS);
     }
+}
+
+static td_status allocate(td_ddp *ddp) {
+    ddp->buckets = td_calloc(ddp->slot_count, sizeof *ddp->buckets);
+    if (!ddp->buckets) return TD_ERR_MEMORY;
+    cut(ddp);
+    for (size_t b = 0; b < ddp->bucket_count; b++) {
+        td_ddp_bucket *bucket = &ddp->buckets[b];
+        snprintf(bucket->label, sizeof bucket->label, "ddp bucket %zu", b);
+        TD_TRY(td_arena_alloc(td_group_arena(ddp->group), bucket->elements * td_dtype_size(bucket->dtype),
+                              &bucket->data));
+    }
+    return TD_OK;
 }
 
 td_status ddp_give_home(td_context *context, td_tensor *param, void *place, td_tensor **home) {
@@ -78,16 +115,8 @@ void ddp_take_home(td_tensor *param, td_tensor **home) {
     td_release(home);
 }
 
-td_status ddp_make_buckets(td_ddp *ddp, size_t bucket_bytes) {
-    ddp->buckets = td_calloc(ddp->slot_count, sizeof *ddp->buckets);
-    if (!ddp->buckets) return TD_ERR_MEMORY;
-    cut(ddp, bucket_bytes);
-    for (size_t b = 0; b < ddp->bucket_count; b++) {
-        td_ddp_bucket *bucket = &ddp->buckets[b];
-        snprintf(bucket->label, sizeof bucket->label, "ddp bucket %zu", b);
-        TD_TRY(td_arena_alloc(td_group_arena(ddp->group), bucket->elements * td_dtype_size(bucket->dtype),
-                              &bucket->data));
-    }
+td_status ddp_make_buckets(td_ddp *ddp) {
+    TD_TRY(allocate(ddp));
     for (size_t i = 0; i < ddp->slot_count; i++) {
         td_ddp_slot *slot = &ddp->slots[i];
         void *place = at_element(&ddp->buckets[slot->bucket], slot->offset);
@@ -96,13 +125,43 @@ td_status ddp_make_buckets(td_ddp *ddp, size_t bucket_bytes) {
     return TD_OK;
 }
 
+static void free_buckets(td_ddp *ddp, td_ddp_bucket *buckets, size_t count) {
+    for (size_t b = 0; b < count; b++) {
+        td_work_release(&buckets[b].work);
+        td_arena_free(td_group_arena(ddp->group), &buckets[b].data);
+    }
+    td_free(buckets);
+}
+
+/* Move what lies in the bucket's slots: tensors stay the same, only their memory is another. */
+static td_status move_in(td_ddp *ddp, const td_ddp_bucket *bucket) {
+    size_t size = td_dtype_size(bucket->dtype);
+    td_storage *host;
+    TD_TRY(td_storage_wrap(bucket->data, bucket->elements * size, NULL, NULL, &host));
+    td_status status = TD_OK;
+    for (size_t i = bucket->first; status == TD_OK && i < bucket->end; i++)
+        status = td_storage_rehome(td_tensor_storage(ddp->slots[i].home), host, ddp->slots[i].offset * size);
+    td_storage_release(&host);
+    return status;
+}
+
+td_status ddp_remake_buckets(td_ddp *ddp) {
+    td_ddp_bucket *old = ddp->buckets;
+    size_t old_count = ddp->bucket_count;
+    ddp->buckets = NULL;
+    ddp->bucket_count = 0;
+    td_status status = allocate(ddp);
+    for (size_t b = 0; status == TD_OK && b < ddp->bucket_count; b++) status = move_in(ddp, &ddp->buckets[b]);
+    for (size_t i = 0; i < ddp->slot_count; i++)
+        if (status < 0 || is_left_out(ddp, &ddp->slots[i]))
+            ddp_take_home(ddp->slots[i].param, &ddp->slots[i].home);
+    free_buckets(ddp, old, old_count);
+    return status;
+}
+
 void ddp_drop_buckets(td_ddp *ddp) {
     for (size_t i = 0; i < ddp->slot_count; i++) ddp_take_home(ddp->slots[i].param, &ddp->slots[i].home);
-    for (size_t b = 0; b < ddp->bucket_count; b++) {
-        td_work_release(&ddp->buckets[b].work);
-        td_arena_free(td_group_arena(ddp->group), &ddp->buckets[b].data);
-    }
-    td_free(ddp->buckets);
+    free_buckets(ddp, ddp->buckets, ddp->bucket_count);
     ddp->buckets = NULL;
     ddp->bucket_count = 0;
 }
@@ -131,20 +190,36 @@ void ddp_divide(td_dtype dtype, void *data, size_t count, double divisor) {
 
 /* --- reducing --------------------------------------------------------------------------------------- */
 
+/* What this rank says of itself in the first bucket. */
+static void set_active(const td_ddp *ddp, td_ddp_bucket *bucket, bool active) {
+    for (int r = 0; r < td_group_size(ddp->group); r++)
+        set_number(bucket, bucket->active_at + (size_t)r, active && r == td_group_rank(ddp->group));
+}
+
+static void read_active(td_ddp *ddp, const td_ddp_bucket *bucket) {
+    ddp->active = 0;
+    for (int r = td_group_size(ddp->group) - 1; r >= 0; r--) {
+        if (get_number(bucket, bucket->active_at + (size_t)r) <= 0) continue;
+        ddp->first_active = r;
+        ddp->active++;
+    }
+}
+
 td_status ddp_post(td_ddp *ddp, td_ddp_bucket *bucket, double weight, int64_t samples) {
     size_t element = td_dtype_size(bucket->dtype);
     for (size_t i = bucket->first; i < bucket->end; i++) {
         td_ddp_slot *slot = &ddp->slots[i];
-        bool filled = td_leaf_state(slot->param) != TD_GRAD_EMPTY;
+        bool filled = weight != 0 && td_leaf_state(slot->param) != TD_GRAD_EMPTY;
         char *data = at_element(bucket, slot->offset);
         /* Zeros, not a product: what lies in an empty slot, or a gradient of no samples, may be NaN. */
-        if (!filled || weight == 0)
+        if (!filled)
             memset(data, 0, slot->count * element);
         else if (weight != 1)
             ddp_multiply(bucket->dtype, data, slot->count, weight);
         set_number(bucket, bucket->samples_at + 1 + (i - bucket->first), filled);
     }
-    set_number(bucket, bucket->samples_at, samples < 0 ? 1 : (double)samples);
+    set_number(bucket, bucket->samples_at, samples < 0 ? weight : (double)samples);
+    if (bucket->active_at) set_active(ddp, bucket, weight != 0);
     td_call call = {.kind = TD_CALL_ALL_REDUCE,
                     .dtype = bucket->dtype,
                     .op = samples < 0 ? TD_REDUCE_AVG : TD_REDUCE_SUM,
@@ -156,21 +231,32 @@ td_status ddp_post(td_ddp *ddp, td_ddp_bucket *bucket, double weight, int64_t sa
     return td_group_post(ddp->group, &call, &bucket->work);
 }
 
+/* The job's sum becomes its mean: over samples, or, where ranks weigh the same and their mean over all has been
+ * formed already, over those that had data if that is wished. */
+static void make_mean(const td_ddp *ddp, const td_ddp_bucket *bucket, const td_ddp_slot *slot, bool weighted,
+                      double samples) {
+    void *data = at_element(bucket, slot->offset);
+    int ranks = td_group_size(ddp->group);
+    if (weighted)
+        ddp_divide(bucket->dtype, data, slot->count, samples);
+    else if (ddp->options.divide_by_initial_world_size == TD_CHOICE_NO && ddp->active < ranks)
+        ddp_multiply(bucket->dtype, data, slot->count, (double)ranks / ddp->active);
+}
+
 td_status ddp_finish(td_ddp *ddp, td_ddp_bucket *bucket, bool weighted) {
     td_status status = td_work_wait(bucket->work);
     td_work_release(&bucket->work);
     if (status < 0) return status;
-    double samples = get_number(bucket, bucket->samples_at);
-    if (samples == 0)
-        return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: no rank has a sample in this step");
+    if (bucket->active_at) read_active(ddp, bucket);
+    double samples = get_number(bucket, bucket->samples_at), ranks = weighted ? 1 : td_group_size(ddp->group);
     for (size_t i = bucket->first; i < bucket->end; i++) {
         td_ddp_slot *slot = &ddp->slots[i];
-        bool filled = get_number(bucket, bucket->samples_at + 1 + (i - bucket->first)) > 0;
-        if (filled && weighted)
-            ddp_divide(bucket->dtype, at_element(bucket, slot->offset), slot->count, samples);
-        td_leaf_set_state(slot->param, filled ? TD_GRAD_REDUCED : TD_GRAD_EMPTY);
+        double filled = get_number(bucket, bucket->samples_at + 1 + (i - bucket->first)) * ranks;
+        slot->filled = (int)(filled + 0.5);
+        if (slot->filled) make_mean(ddp, bucket, slot, weighted, samples);
+        td_leaf_set_state(slot->param, slot->filled ? TD_GRAD_REDUCED : TD_GRAD_EMPTY);
         slot->ready = false;
     }
-    bucket->waiting = bucket->end - bucket->first;
+    bucket->waiting = count_awaited(ddp, bucket);
     return TD_OK;
 }

@@ -4,14 +4,16 @@
  *
  * A bucket is one block of the arena, one dtype, reduced by one all-reduce:
  *
- *     slot 0 | pad | slot 1 | pad | ... | samples | filled 0 | filled 1 | ... | pad
+ *     slot 0 | pad | slot 1 | pad | ... | samples | filled 0 | filled 1 | ... | active 0 | active 1 | ... | pad
  *
  * Slots begin at multiples of 64 bytes. `samples` is what this rank's gradients weigh, `filled` is 1 where
  * the rank has a gradient; their sums tell every rank the job's number of samples, and which slots are empty
- * everywhere. The whole is a multiple of 256 elements.
+ * everywhere. In the first bucket, `active` is 1 at the number of each rank that had data. The whole is a
+ * multiple of 256 elements.
  *
  * One pass: backward fills slots (on_gradient); a bucket whose slots are all ready is posted, in order of
- * number; at the end of the pass (on_pass_end) the others are posted, and all are waited for and divided.
+ * number; at the end of the pass (on_pass_end) the others are posted, and all are waited for and divided. After
+ * the first one slots are put in the order in which backward reached them (rebuild.c).
  * Internal to model/parallel.
  */
 #ifndef TANDEM_MODEL_PARALLEL_INTERNAL_H
@@ -26,10 +28,14 @@
 typedef struct td_ddp_slot {
     td_ddp *ddp;
     td_tensor *param; /* lent by the module */
+    const char *name; /* lent by the ddp's `parameters` */
     td_tensor *home;  /* kept: where the gradient lies; NULL in a group of one */
     size_t bucket;
     size_t offset, count; /* elements */
     bool ready;           /* this pass has brought its gradient */
+    bool skipped;         /* static_graph: the first step did not use it */
+    size_t arrival;       /* its place in the order of the first step, from 1; 0: it did not come */
+    int filled;           /* ranks that had a gradient for it in the last step */
 } td_ddp_slot;
 
 typedef struct td_ddp_bucket {
@@ -38,6 +44,7 @@ typedef struct td_ddp_bucket {
     size_t first, end; /* its slots */
     size_t samples_at; /* elements before the trailing numbers */
     size_t elements;   /* all */
+    size_t active_at;  /* of the first bucket: where `active` begins; else 0 */
     size_t waiting;    /* slots that this pass has not brought yet */
     td_work *work;     /* posted in this pass */
     char label[32];    /* for the flight recorder: "ddp bucket 3" */
@@ -47,6 +54,9 @@ struct td_ddp {
     td_context *context;
     td_group *group;
     td_module *module;
+    td_ddp_options options; /* without pointers */
+    double *bucket_caps;    /* bytes, options.bucket_cap_mb_count of them; NULL: options.bucket_bytes */
+    td_state_dict parameters, buffers;
     td_ddp_slot *slots;
     size_t slot_count;
     td_ddp_bucket *buckets; /* none in a group of one */
@@ -64,12 +74,38 @@ struct td_ddp {
     int64_t scale;   /* samples of the last weighted pass; 0: none */
     int64_t samples; /* of all weighted passes since the last reduction */
     bool unweighted; /* there was a pass without weight */
+    bool absent;     /* this rank takes part without data, td_ddp_join */
+
+    /* Of the last reduction. */
+    int active;       /* ranks that had data */
+    int first_active; /* the first of them; rank 0 before any step */
+    bool weighed;     /* it was weighted */
+    bool stepped;     /* there has been one with data */
+    size_t arrivals;  /* gradients that have come in the first step */
+
+    bool buffers_due; /* rank 0's are to be sent before the next forward */
+    void *packed;     /* room for all buffers; NULL until needed */
 };
 
 /* ddp_sync.c: fail with the first difference unless every rank has the same parameters and buffers; then make
  * their values rank 0's. */
 td_status ddp_compare(td_group *group, const td_state_dict *parameters, const td_state_dict *buffers);
 td_status ddp_broadcast(td_group *group, const td_state_dict *tensors);
+
+/* unused.c: after a reduction, TD_ERR_STATE with the names of trained parameters that some rank's pass should
+ * have reached and did not; the first time, note what static_graph needs. */
+td_status ddp_check_use(td_ddp *ddp);
+td_status ddp_refuse_skipped(const td_ddp_slot *slot);
+
+/* rebuild.c: once, after the first step: slots and buckets in the order in which gradients came. */
+td_status ddp_rebuild(td_ddp *ddp);
+
+/* buffers.c: send the buffers if they are due. */
+td_status ddp_forward_buffers(td_ddp *ddp);
+
+/* ddp.c: reduce whatever is not posted yet. on_gradient is what slots' parameters call. */
+td_status ddp_reduce(td_ddp *ddp);
+td_status ddp_on_gradient(td_tensor *leaf, void *cookie);
 
 /* sync_batch_norm.c: tell the module's synchronised layers that the coming pass is over `samples` samples of this
  * rank (0: ranks weigh the same); how many there are. */
@@ -80,8 +116,10 @@ size_t ddp_tell_layers(td_module *module, int64_t samples);
  * the end of it: the gradient is dropped. */
 td_status ddp_give_home(td_context *context, td_tensor *param, void *place, td_tensor **home);
 void ddp_take_home(td_tensor *param, td_tensor **home);
-td_status ddp_make_buckets(td_ddp *ddp, size_t bucket_bytes);
+td_status ddp_make_buckets(td_ddp *ddp);
 void ddp_drop_buckets(td_ddp *ddp);
+/* The slots' gradients move to new buckets, whose slots are ddp->slots as they are now. */
+td_status ddp_remake_buckets(td_ddp *ddp);
 /* Multiply or divide a range of f32 or f64 elements in place. */
 void ddp_multiply(td_dtype dtype, void *data, size_t count, double factor);
 void ddp_divide(td_dtype dtype, void *data, size_t count, double divisor);
