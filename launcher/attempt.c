@@ -106,6 +106,7 @@ static td_status prepare_ranks(launcher_attempt *a) {
         *s = (launcher_spawn){.path = program->path,
                               .text = program->text,
                               .folder = *program->folder ? program->folder : NULL,
+                              .cgroup = a->group.folder,
                               .inherited = &a->constants->inherited};
         TD_TRY(launcher_program_arguments(program, i, &s->argv));
         char path[PATH_MAX];
@@ -143,9 +144,10 @@ static td_status start(launcher_attempt *a, const launcher_constants *constants,
     launcher_attempt_facts(constants, number, &a->facts);
     if (!launcher_logs_folder(constants->logs)) launcher_errors_make_folder(a->error_folder);
     find_mpi_components(a);
+    if (!constants->options->leave_daemons) launcher_cgroup_make(&a->group, number);
     TD_TRY(prepare_ranks(a));
     a->oom_kills = launcher_proc_oom_kills("");
-    launcher_guardian_folders folders = {a->error_folder, a->mpi_folder.path};
+    launcher_guardian_folders folders = {a->error_folder, a->mpi_folder.path, &a->group};
     return launcher_guardian_start(a->spawns, a->n, folders, &a->guardian, &a->socket);
 }
 
@@ -228,6 +230,8 @@ void launcher_attempt_close(launcher_attempt *a) {
     if (a->guardian > 0) waitpid(a->guardian, NULL, 0);
     launcher_errors_remove_folder(a->error_folder); /* if the guardian was killed before it did */
     if (*a->mpi_folder.path) launcher_mpi_remove_folder(a->mpi_folder.path); /* unless the guardian has */
+    launcher_cgroup_remove(&a->group);
+    launcher_cgroup_close(&a->group);
     td_free(a->mpi_components);
     for (int i = 0; i < a->n && a->ranks && a->spawns; i++) {
         launcher_tail_free(&a->ranks[i].errors);

@@ -56,7 +56,8 @@ struct launcher_attempt {
     launcher_spawn *spawns;
     launcher_tail **tails;
     launcher_mpi_folder mpi_folder;
-    char *mpi_components;  /* OMPI_MCA_mca_base_component_path */
+    char *mpi_components; /* OMPI_MCA_mca_base_component_path */
+    launcher_cgroup group;
     int null, arena, port; /* descriptors; -1 */
 
     uv_poll_t guardian_watch;

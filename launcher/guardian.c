@@ -1,7 +1,8 @@
 /*
  * The guardian's loop: three descriptors (the launcher's socket, the ranks' exec failures, a signalfd for
  * SIGCHLD) and no timer. Only direct children are ever signalled, because only their pids cannot be reused
- * under our hands; the children of a killed process become ours and are met in the next pass.
+ * under our hands; the children of a killed process become ours and are met in the next pass. SIGKILL goes to the
+ * job's control group as a whole before, and the passes find what was outside of it.
  */
 #include "launcher/guardian.h"
 
@@ -200,9 +201,10 @@ static void stop_children(guardian *g, int signal) {
     take_deaths(g); /* those were not told */
     g->told = true;
     g->killing = g->killing || signal == SIGKILL;
-    if (signal == SIGKILL)
+    if (signal == SIGKILL) {
+        launcher_cgroup_kill(g->folders.group);
         visit_children(kill_child, NULL);
-    else
+    } else
         visit_children(signal_child, &(sending){g, signal, true});
 }
 
@@ -303,7 +305,9 @@ static _Noreturn void guard(guardian *g) {
         if (fds[0].revents) wanted = take_orders(g);
     }
     launcher_modes_put_back(&g->terminal);
+    if (!launcher_cgroup_remove(g->folders.group)) launcher_cgroup_kill(g->folders.group);
     launcher_kill_descendants();
+    launcher_cgroup_remove(g->folders.group);
     launcher_errors_remove_folder(g->folders.errors);
     launcher_mpi_remove_folder(g->folders.mpi);
     _exit(0);
@@ -324,9 +328,10 @@ td_status launcher_guardian_start(const launcher_spawn *ranks, int n, launcher_g
                   .terminal.fd = -1,
                   .remains = -1};
     g.pids = td_calloc((size_t)n, sizeof *g.pids);
-    g.kept = td_calloc((size_t)n + 5, sizeof *g.kept);
+    g.kept = td_calloc((size_t)n + 6, sizeof *g.kept);
     if (g.kept) g.kept[g.kept_n++] = ends[1];
     bool enough = g.pids && g.kept;
+    if (enough && folders.group->folder > 0) g.kept[g.kept_n++] = folders.group->folder; /* its lock */
     if (ranks[0].terminal > 0) launcher_modes_note(&g.terminal); /* before the launcher changes them */
     if (enough && g.terminal.fd >= 0) g.kept[g.kept_n++] = g.terminal.fd;
     /* A signal between fork and the guardian's own mask would wake the launcher's handlers in the wrong process. */

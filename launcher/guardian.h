@@ -3,12 +3,14 @@
  * launcher, however that ends. It is the ranks' parent and the adoptive parent of whatever they leave behind
  * (a child subreaper). It reports over a socket and takes orders from it; the end of that socket, which also
  * comes when the launcher is killed -9, makes it kill every descendant it has. When the guardian alone is
- * killed, the ranks die with it and the launcher does the rest. The one limit: when both are killed at once,
- * the ranks die too, but a daemon that one of them made stays.
+ * killed, the ranks die with it and the launcher does the rest. Where the job has a control group of its own, that
+ * is killed as a whole first (cgroup.h). The one limit: when both are killed at once, the ranks die too, but a
+ * daemon that one of them made stays, until the next job clears up that group if there is one.
  */
 #ifndef TANDEM_LAUNCHER_GUARDIAN_H
 #define TANDEM_LAUNCHER_GUARDIAN_H
 
+#include "launcher/cgroup.h"
 #include "launcher/spawn.h"
 
 /* What the guardian reports; one packet each, in the order in which things happened. */
@@ -50,6 +52,7 @@ typedef struct guardian_order {
 typedef struct launcher_guardian_folders {
     const char *errors; /* see errors.h */
     const char *mpi;    /* see mpi.h */
+    const launcher_cgroup *group;
 } launcher_guardian_folders;
 
 /*

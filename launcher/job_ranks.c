@@ -102,6 +102,7 @@ static void take_event(launcher_job *j, const guardian_event *event) {
  */
 static void lose_guardian(launcher_job *j) {
     launcher_job_fail(j, "the guardian process was killed, and the job with it");
+    launcher_cgroup_kill(&j->attempt.group);
     launcher_kill_descendants();
     j->attempt.guardian = 0;
     launcher_job_reap(j);

@@ -1,5 +1,5 @@
 /* A container may see its own group as the root of the mount, so of the group's path every tail is tried, from the
- * longest; the root itself last. */
+ * longest; the root itself last. A group without the controller (one of ours) is counted in the next above. */
 #include "launcher/proc.h"
 
 #include <inttypes.h>
@@ -33,12 +33,12 @@ static int64_t read_count(const char *path) {
 
 static int64_t count_in_group(const char *root, const char *mount, const char *group, const char *name) {
     char path[1600];
-    for (const char *tail = group; tail; tail = *tail ? strchr(tail + 1, '/') : NULL) {
-        snprintf(path, sizeof path, "%s/sys/fs/cgroup%s%s/%s", root, mount, strcmp(tail, "/") ? tail : "",
-                 name);
-        int64_t count = read_count(path);
-        if (count >= 0) return count;
-    }
+    for (const char *tail = group; tail; tail = *tail ? strchr(tail + 1, '/') : NULL)
+        for (size_t n = strlen(tail); n > 1; n = (size_t)((char *)memrchr(tail, '/', n) - tail)) {
+            snprintf(path, sizeof path, "%s/sys/fs/cgroup%s%.*s/%s", root, mount, (int)n, tail, name);
+            int64_t count = read_count(path);
+            if (count >= 0) return count;
+        }
     snprintf(path, sizeof path, "%s/sys/fs/cgroup%s/%s", root, mount, name);
     return read_count(path);
 }

@@ -29,6 +29,7 @@ typedef struct launcher_spawn {
     int terminal; /* the slave end of a terminal that becomes its controlling one, above 2; 0: none */
     const cpu_set_t *mask; /* the CPUs that it may run on; NULL: as ours */
     size_t mask_bytes;
+    int cgroup; /* the open folder of the control group that it is born into; 0: ours */
     const launcher_inherited *inherited;
 } launcher_spawn;
 

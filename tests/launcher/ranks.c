@@ -10,6 +10,7 @@
  *     lines:N (lines that tell the rank and their number) sleep:MS
  *     lost:R:CALL waited:R:CALL (control channel: R is gone; R never came)
  *     daemon (a grandchild in a session of its own that ignores SIGTERM and holds both outputs)
+ *     storm:FILE (daemons that fork and leave all the time, for 6 s at most, and hold a lock on the file)
  *     child (a child that says "got TERM" and leaves)
  *     wait (for the end of standard input)
  *     join reduce:N leave (open the group; N all-reduces of 1, saying the sum; close the group)
@@ -36,6 +37,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -136,6 +138,23 @@ static void leave_behind(bool stubborn) {
         for (;;) pause();
     }
     if (read(ready[0], &byte, 1) != 1) _exit(98);
+}
+
+static void rage(const char *path) {
+    enum { DAEMONS = 4, SECONDS = 6 };
+    struct timespec now;
+    int lock = open(path, O_RDONLY);
+    if (flock(lock, LOCK_EX) != 0) _exit(98);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    time_t end = now.tv_sec + SECONDS;
+    for (int i = 0; i < DAEMONS; i++) {
+        if (fork() != 0) continue;
+        setsid();
+        for (; now.tv_sec < end; clock_gettime(CLOCK_MONOTONIC, &now))
+            if (fork() > 0) _exit(0);
+        _exit(0);
+    }
+    close(lock);
 }
 
 static void print_lines(long count) {
@@ -239,6 +258,8 @@ static void act(const char *what) {
         report_loss(argument, TD_ERR_TIMEOUT);
     else if (IS("daemon"))
         leave_behind(true);
+    else if (IS("storm"))
+        rage(argument);
     else if (IS("child"))
         leave_behind(false);
     else if (IS("join"))
