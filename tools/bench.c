@@ -48,7 +48,7 @@ static const td_option options_table[] = {
     {"factor",         'f', TD_OPTION_INT,  AT(factor),     "N",     "collectives: from one size to the next; 2", NULL, 2, 1e9},
     {"backend",          0, TD_OPTION_TEXT, AT(backend),    "NAME",  "how ranks exchange data; the first that can serve"},
     {"private",          0, TD_OPTION_FLAG, AT(private_buffers), NULL, "collectives: buffers in ordinary memory"},
-    {"model",            0, TD_OPTION_TEXT, AT(model),      "NAME",  "step: mlp or mnist-cnn; mnist-cnn"},
+    {"model",            0, TD_OPTION_TEXT, AT(model),      "NAME",  "step: mlp, mlp-large, mnist-bn or mnist-cnn; mnist-cnn"},
     {"batch-size",       0, TD_OPTION_INT,  AT(batch_size), "N",     "step, loader: samples of all ranks together; 64", NULL, 1, 1e9},
     {"threads",          0, TD_OPTION_INT,  AT(threads),    "N",     "step: compute threads per rank; its share of the cores", NULL, 1, 1024},
     {"repeat",           0, TD_OPTION_INT,  AT(repeat),     "N",     "timings per row", NULL, 1, 1e9},

@@ -18,7 +18,7 @@
 /* clang-format off */
 static const td_option options_table[] = {
     {"nproc-per-node",    'n', TD_OPTION_INT,       AT(ranks),             "N",       "launch N ranks here, as `tandem run -n N` does", NULL, 1, 4096},
-    {"model",               0, TD_OPTION_TEXT,      AT(model),             "NAME",    "mlp or mnist-cnn; mnist-cnn"},
+    {"model",               0, TD_OPTION_TEXT,      AT(model),             "NAME",    "mlp, mlp-large, mnist-bn or mnist-cnn; mnist-cnn"},
     {"data",                0, TD_OPTION_TEXT,      AT(data),              "DIR",     "mnist (comes with Tandem), or a folder with four IDX files, plain or .gz"},
     {"epochs",              0, TD_OPTION_INT,       AT(epochs),            "N",       "passes over the data; 1, or as many as --steps takes", NULL, 1, 1e9},
     {"steps",               0, TD_OPTION_INT,       AT(steps),             "N",       "stop after N optimizer steps", NULL, 1, 1e15},

@@ -4,6 +4,6 @@
 
 #include "model/nn/module.h"
 
-extern const td_module_class zoo_mlp, zoo_mnist_cnn;
+extern const td_module_class zoo_mlp, zoo_mlp_large, zoo_mnist_bn, zoo_mnist_cnn;
 
 #endif

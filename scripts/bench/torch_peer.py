@@ -49,6 +49,20 @@ class Mlp(nn.Module):
         return F.log_softmax(self.fc2(F.relu(self.fc1(x.flatten(1)))), 1)
 
 
+class MlpLarge(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(784, 1024)
+        self.fc2 = nn.Linear(1024, 1024)
+        self.fc3 = nn.Linear(1024, 10)
+
+    def forward(self, x):
+        return F.log_softmax(self.fc3(F.relu(self.fc2(F.relu(self.fc1(x.flatten(1)))))), 1)
+
+
+MODELS = {"mnist-cnn": MnistCnn, "mlp": Mlp, "mlp-large": MlpLarge}
+
+
 def now_us():
     return time.perf_counter() * 1e6
 
@@ -81,7 +95,7 @@ def step_rank(rank, ranks, rendezvous, model_name, threads, layout, batch):
     torch.manual_seed(0)
     if ranks > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=ranks)
-    model = MnistCnn() if model_name == "mnist-cnn" else Mlp()
+    model = MODELS[model_name]()
     images, labels = torch.randn(batch // ranks, 1, 28, 28), torch.randint(10, (batch // ranks,))
     if layout == "nhwc":
         model = model.to(memory_format=torch.channels_last)

@@ -57,6 +57,26 @@ START_TEST(parameters_have_the_names_of_pytorchs_example) {
     const char *const cnn[] = {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias",
                                "fc1.weight",   "fc1.bias",   "fc2.weight",   "fc2.bias"};
     parameters_are("mnist-cnn", cnn, 8, 1199882);
+    const char *const large[] = {"fc1.weight", "fc1.bias",   "fc2.weight",
+                                 "fc2.bias",   "fc3.weight", "fc3.bias"};
+    parameters_are("mlp-large", large, 6, 1863690);
+    const char *const bn[] = {"conv1.weight",
+                              "conv1.bias",
+                              "bn1.weight",
+                              "bn1.bias",
+                              "bn1.running_mean",
+                              "bn1.running_var",
+                              "bn1.num_batches_tracked",
+                              "conv2.weight",
+                              "conv2.bias",
+                              "bn2.weight",
+                              "bn2.bias",
+                              "bn2.running_mean",
+                              "bn2.running_var",
+                              "bn2.num_batches_tracked",
+                              "fc.weight",
+                              "fc.bias"};
+    parameters_are("mnist-bn", bn, 16, 160 + 32 + 4640 + 64 + 8010);
     td_context_close(&context);
 }
 END_TEST
@@ -64,8 +84,8 @@ END_TEST
 START_TEST(an_unknown_model_is_answered_with_the_nearest_name) {
     ck_ok(td_context_open(&context));
     td_module *net = NULL;
-    ck_fails(td_zoo_open("mnist-cn", &net), TD_ERR_ARG, "did you mean mnist-cnn?");
-    ck_fails(td_zoo_open("transformer", &net), TD_ERR_ARG, "there are: mlp, mnist-cnn");
+    ck_fails(td_zoo_open("mnist-cmn", &net), TD_ERR_ARG, "did you mean mnist-cnn?");
+    ck_fails(td_zoo_open("transformer", &net), TD_ERR_ARG, "there are: mlp, mlp-large, mnist-bn, mnist-cnn");
     ck_assert_ptr_null(net);
     td_context_close(&context);
 }

@@ -15,6 +15,7 @@ static const struct {
 } trained[] = {
     {"mlp", "sgd", "--momentum", "0.9", "9"},
     {"mlp", "adamw", "--weight-decay", "0.1", "9"},
+    {"mnist-bn", "sgd", "--momentum", "0.9", "6"},
     {"mnist-cnn", "sgd", "--momentum", "0.9", "5"},
     {"mnist-cnn", "adamw", "--weight-decay", "0.1", "5"},
 };
