@@ -269,6 +269,7 @@ void td_ddp_close(td_ddp **ddp) {
     for (size_t i = 0; i < closed->slot_count; i++)
         td_tensor_remove_grad_hook(closed->slots[i].param, ddp_on_gradient, &closed->slots[i]);
     ddp_drop_buckets(closed);
+    ddp_hook_close(closed);
     td_free(closed->slots);
     td_free(closed->bucket_caps);
     td_free(closed->packed);

@@ -128,6 +128,7 @@ td_status ddp_make_buckets(td_ddp *ddp) {
 static void free_buckets(td_ddp *ddp, td_ddp_bucket *buckets, size_t count) {
     for (size_t b = 0; b < count; b++) {
         td_work_release(&buckets[b].work);
+        td_work_release(&buckets[b].numbers_work);
         td_arena_free(td_group_arena(ddp->group), &buckets[b].data);
     }
     td_free(buckets);
@@ -220,6 +221,8 @@ td_status ddp_post(td_ddp *ddp, td_ddp_bucket *bucket, double weight, int64_t sa
     }
     set_number(bucket, bucket->samples_at, samples < 0 ? weight : (double)samples);
     if (bucket->active_at) set_active(ddp, bucket, weight != 0);
+    bucket->hook_scale = ddp_hook_scale(ddp, samples >= 0);
+    if (bucket->hook_scale > 0) return ddp_hook_post(ddp, bucket);
     td_call call = {.kind = TD_CALL_ALL_REDUCE,
                     .dtype = bucket->dtype,
                     .op = samples < 0 ? TD_REDUCE_AVG : TD_REDUCE_SUM,
@@ -231,29 +234,32 @@ td_status ddp_post(td_ddp *ddp, td_ddp_bucket *bucket, double weight, int64_t sa
     return td_group_post(ddp->group, &call, &bucket->work);
 }
 
-/* The job's sum becomes its mean: over samples, or, where ranks weigh the same and their mean over all has been
- * formed already, over those that had data if that is wished. */
-static void make_mean(const td_ddp *ddp, const td_ddp_bucket *bucket, const td_ddp_slot *slot, bool weighted,
-                      double samples) {
-    void *data = at_element(bucket, slot->offset);
-    int ranks = td_group_size(ddp->group);
-    if (weighted)
-        ddp_divide(bucket->dtype, data, slot->count, samples);
-    else if (ddp->options.divide_by_initial_world_size == TD_CHOICE_NO && ddp->active < ranks)
-        ddp_multiply(bucket->dtype, data, slot->count, (double)ranks / ddp->active);
+/* What the numbers are divided by to make them the job's mean: samples; where ranks weigh the same, their number,
+ * or that of those that had data if that is wished. The mean over all ranks has been formed already but where a
+ * hook has added up. */
+static double divisor(const td_ddp *ddp, const td_ddp_bucket *bucket, bool weighted, double samples) {
+    if (weighted) return samples;
+    double ranks = td_group_size(ddp->group);
+    double wanted = ddp->options.divide_by_initial_world_size == TD_CHOICE_NO ? ddp->active : ranks;
+    return bucket->hook_scale > 0 ? wanted : wanted / ranks;
 }
 
 td_status ddp_finish(td_ddp *ddp, td_ddp_bucket *bucket, bool weighted) {
     td_status status = td_work_wait(bucket->work);
     td_work_release(&bucket->work);
+    if (status == TD_OK && bucket->hook_scale > 0) status = ddp_hook_finish(ddp, bucket);
     if (status < 0) return status;
     if (bucket->active_at) read_active(ddp, bucket);
-    double samples = get_number(bucket, bucket->samples_at), ranks = weighted ? 1 : td_group_size(ddp->group);
+    bool summed = weighted || bucket->hook_scale > 0;
+    double samples = get_number(bucket, bucket->samples_at), ranks = summed ? 1 : td_group_size(ddp->group);
+    double by = divisor(ddp, bucket, weighted, samples);
+    if (weighted) ddp->last_samples = samples;
     for (size_t i = bucket->first; i < bucket->end; i++) {
         td_ddp_slot *slot = &ddp->slots[i];
         double filled = get_number(bucket, bucket->samples_at + 1 + (i - bucket->first)) * ranks;
         slot->filled = (int)(filled + 0.5);
-        if (slot->filled) make_mean(ddp, bucket, slot, weighted, samples);
+        if (slot->filled && by != 1)
+            ddp_divide(bucket->dtype, at_element(bucket, slot->offset), slot->count, by);
         td_leaf_set_state(slot->param, slot->filled ? TD_GRAD_REDUCED : TD_GRAD_EMPTY);
         slot->ready = false;
     }

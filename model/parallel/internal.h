@@ -24,6 +24,7 @@
 #include "model/autograd/pass_hook.h"
 #include "model/nn/module.h"
 #include "model/parallel/ddp.h"
+#include "model/parallel/hooks.h"
 
 typedef struct td_ddp_slot {
     td_ddp *ddp;
@@ -40,14 +41,16 @@ typedef struct td_ddp_slot {
 
 typedef struct td_ddp_bucket {
     td_dtype dtype;
-    void *data;        /* in the arena */
-    size_t first, end; /* its slots */
-    size_t samples_at; /* elements before the trailing numbers */
-    size_t elements;   /* all */
-    size_t active_at;  /* of the first bucket: where `active` begins; else 0 */
-    size_t waiting;    /* slots that this pass has not brought yet */
-    td_work *work;     /* posted in this pass */
-    char label[32];    /* for the flight recorder: "ddp bucket 3" */
+    void *data;            /* in the arena */
+    size_t first, end;     /* its slots */
+    size_t samples_at;     /* elements before the trailing numbers */
+    size_t elements;       /* all */
+    size_t active_at;      /* of the first bucket: where `active` begins; else 0 */
+    size_t waiting;        /* slots that this pass has not brought yet */
+    td_work *work;         /* posted in this pass */
+    double hook_scale;     /* the hook has posted it, td_grad_bucket's scale; 0: no hook */
+    td_work *numbers_work; /* then: of the trailing numbers */
+    char label[32];        /* for the flight recorder: "ddp bucket 3" */
 } td_ddp_bucket;
 
 struct td_ddp {
@@ -83,6 +86,9 @@ struct td_ddp {
     bool stepped;     /* there has been one with data */
     size_t arrivals;  /* gradients that have come in the first step */
 
+    td_ddp_hook hook;    /* none if its post is NULL */
+    double last_samples; /* of all ranks in the last weighted reduction; 0 before it */
+
     bool buffers_due; /* rank 0's are to be sent before the next forward */
     void *packed;     /* room for all buffers; NULL until needed */
 };
@@ -99,6 +105,13 @@ td_status ddp_refuse_skipped(const td_ddp_slot *slot);
 
 /* rebuild.c: once, after the first step: slots and buckets in the order in which gradients came. */
 td_status ddp_rebuild(td_ddp *ddp);
+
+/* hooks.c: the scale for a hook, 0 when the bucket is to be reduced plainly; what a hook does of ddp_post and
+ * ddp_finish. */
+double ddp_hook_scale(const td_ddp *ddp, bool weighted);
+td_status ddp_hook_post(td_ddp *ddp, td_ddp_bucket *bucket);
+td_status ddp_hook_finish(td_ddp *ddp, td_ddp_bucket *bucket);
+void ddp_hook_close(td_ddp *ddp);
 
 /* buffers.c: send the buffers if they are due. */
 td_status ddp_forward_buffers(td_ddp *ddp);
