@@ -35,6 +35,12 @@
                 *(name##_vector *)(b + at) = sum[u];                                                         \
             }                                                                                                \
         }                                                                                                    \
+        for (; i + name##_lanes <= count; i += name##_lanes) {                                               \
+            name##_vector sum = *(const name##_vector *)(a + i) + *(const name##_vector *)(b + i);           \
+            if (average) sum = sum / (element)2;                                                             \
+            *(name##_vector *)(a + i) = sum;                                                                 \
+            *(name##_vector *)(b + i) = sum;                                                                 \
+        }                                                                                                    \
         for (; i < count; i++) {                                                                             \
             element sum = a[i] + b[i];                                                                       \
             if (average) sum = sum / (element)2;                                                             \
@@ -57,6 +63,13 @@
             for (size_t o = 0; o < outputs; o++)                                                             \
                 for (int u = 0; u < UNROLL; u++)                                                             \
                     *(name##_vector *)((element *)to[o] + i + (size_t)u * name##_lanes) = sum[u];            \
+        }                                                                                                    \
+        for (; i + name##_lanes <= count; i += name##_lanes) {                                               \
+            name##_vector sum = *(const name##_vector *)((const element *)from[0] + i);                      \
+            for (size_t r = 1; r < inputs; r++)                                                              \
+                sum += *(const name##_vector *)((const element *)from[r] + i);                               \
+            if (average) sum = sum / (element)inputs;                                                        \
+            for (size_t o = 0; o < outputs; o++) *(name##_vector *)((element *)to[o] + i) = sum;             \
         }                                                                                                    \
         for (; i < count; i++) {                                                                             \
             element sum = ((const element *)from[0])[i];                                                     \

@@ -48,8 +48,8 @@ void td_shm_fill_all_reduce(td_group *group, td_work *work, uint8_t *slot) {
     size_t begin, end, size = td_dtype_size(work->call.dtype), count = chunk_count(work, work->staged);
     const uint8_t *chunk = (const uint8_t *)work->call.input + work->staged * TD_SHM_CHUNK;
     slice_of(count, group->size, group->rank, &begin, &end);
-    memcpy(slot, chunk, begin * size);
-    memcpy(slot + end * size, chunk + end * size, (count - end) * size);
+    td_shm_fill_slot(td_shm_of(group), slot, chunk, begin * size);
+    td_shm_fill_slot(td_shm_of(group), slot + end * size, chunk + end * size, (count - end) * size);
 }
 
 /* Where a rank's chunk is to be read, and where its sums are to be fetched. */
@@ -85,7 +85,7 @@ static bool chunk_is_done(td_group *group, const td_work *work, uint64_t chunk, 
     return true;
 }
 
-/* This rank's slice: the result is left where the others fetch it, and goes to the caller at once. */
+/* This rank's slice: the result goes to the caller, and then to where the others fetch it. */
 static void combine_chunk(td_group *group, td_work *work) {
     td_shm *shm = td_shm_of(group);
     const td_call *call = &work->call;
@@ -95,11 +95,13 @@ static void combine_chunk(td_group *group, td_work *work) {
     slice_of(chunk_count(work, chunk), group->size, group->rank, &begin, &end);
     for (int r = 0; r < group->size; r++) from[r] = given_by(shm, r, work, chunk) + begin * size;
     from[group->rank] = (const uint8_t *)call->input + chunk * TD_SHM_CHUNK + begin * size;
-    void *to[2] = {(uint8_t *)call->output + chunk * TD_SHM_CHUNK + begin * size,
-                   left_by(shm, group->rank, work, chunk) + begin * size};
-    if (begin < end)
-        td_reduce_run(shm->reduce, call->op, call->dtype, call->factor, to, to[0] == to[1] ? 1 : 2, from,
-                      (size_t)group->size, end - begin);
+    void *to = (uint8_t *)call->output + chunk * TD_SHM_CHUNK + begin * size;
+    uint8_t *left = left_by(shm, group->rank, work, chunk) + begin * size;
+    if (begin < end) {
+        td_reduce_run(shm->reduce, call->op, call->dtype, call->factor, &to, 1, from, (size_t)group->size,
+                      end - begin);
+        if (left != to) td_shm_fill_slot(td_shm_of(group), left, to, (end - begin) * size);
+    }
     work->summed++;
     td_publish(&shm->waiter, &shm->members[group->rank].done, td_shm_mark(work->sequence, work->summed));
 }

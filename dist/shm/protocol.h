@@ -71,6 +71,12 @@ enum {
     TD_SHM_DONE_HERE, /* this rank's part is done */
 };
 
+/* What this rank knows of the two ways of writing to slots, see dist/shm/fill.c. */
+typedef struct td_shm_ways {
+    double cost[2]; /* ticks a byte: fetching lines, past the caches; 0: not known */
+    uint64_t copies;
+} td_shm_ways;
+
 typedef struct td_shm {
     td_segment *segment; /* the job's */
     uint64_t control_offset;
@@ -84,6 +90,7 @@ typedef struct td_shm {
     td_work *last;
     td_work *current; /* oldest whose part here is not done */
     td_work *unpublished;
+    td_shm_ways ways;
     td_work *pairs; /* sends and receives that are not finished, oldest first */
     struct td_shm_side
         *sides;     /* per rank, what this one knows of the mailboxes; NULL before they are needed */

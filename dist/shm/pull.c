@@ -44,14 +44,15 @@ void td_shm_fill_pull(td_group *group, td_work *work, uint8_t *slot) {
     size_t share = share_of(group, work), at = work->staged * share;
     const uint8_t *input = work->call.input;
     if (!is_strided(work)) {
-        memcpy(slot, input + at, rest(work->input_bytes, at, share));
+        td_shm_fill_slot(td_shm_of(group), slot, input + at, rest(work->input_bytes, at, share));
         return;
     }
     for (int d = 0; d < group->size; d++) {
         if (d == group->rank) continue;
         td_piece piece = td_shm_piece(group, work, group->rank, d);
         size_t bytes = rest(piece.bytes, at, share);
-        if (bytes) memcpy(slot + (size_t)d * share, input + piece.from + at, bytes);
+        if (bytes)
+            td_shm_fill_slot(td_shm_of(group), slot + (size_t)d * share, input + piece.from + at, bytes);
     }
 }
 

@@ -5,6 +5,7 @@
 #include "dist/shm/steps.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 static size_t part_of(const td_call *call, int r) { return call->counts ? call->counts[r] : call->count; }
 
@@ -57,10 +58,13 @@ static td_status need_staging(td_group *group) {
     _Atomic uint64_t *staging = &shm->members[group->rank].staging;
     uint64_t offset;
     if (atomic_load_explicit(staging, memory_order_relaxed)) return TD_OK;
-    if (td_segment_alloc(shm->segment, (size_t)TD_SHM_SLOTS * TD_SHM_CHUNK, &offset) < 0) {
+    size_t bytes = (size_t)TD_SHM_SLOTS * TD_SHM_CHUNK;
+    if (td_segment_alloc(shm->segment, bytes, &offset) < 0) {
         const td_doing doing = {.number = group->posted};
         return td_room_break(&shm->waiter, group->rank, &doing);
     }
+    /* Page tables are filled now; an old kernel does without. */
+    madvise(td_segment_at(shm->segment, offset), bytes, MADV_POPULATE_WRITE);
     atomic_store(staging, offset);
     return TD_OK;
 }

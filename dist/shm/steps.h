@@ -70,6 +70,9 @@ void td_shm_run_small(td_group *group, td_work *work);                          
 bool td_shm_run_all_reduce(td_group *group, td_work *work, td_missing *missing); /* dist/shm/all_reduce.c */
 bool td_shm_run_pull(td_group *group, td_work *work, td_missing *missing);       /* dist/shm/pull.c */
 
+/* Copy into a slot. */
+void td_shm_fill_slot(td_shm *shm, uint8_t *to, const uint8_t *from, size_t bytes); /* dist/shm/fill.c */
+
 /* How their chunks are filled. */
 td_shm_fill td_shm_fill_all_reduce, td_shm_fill_pull;
 /* Chunks of this rank's input. */
