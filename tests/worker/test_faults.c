@@ -23,7 +23,7 @@ static const struct {
     {{"--batch-size", "0"}, "--batch-size: 0 is not between"},
     {{"--batch-size", "8", "--global-batch-size", "16"}, "exclude each other"},
     {{"--global-batch-size", "16", "--drop-last"}, "--drop-last has no use"},
-    {{"--model", "mnist-cn"}, "mnist-cnn"},
+    {{"--model", "mnist-cnnn"}, "mnist-cnn"},
     {{"--model", "resnet"}, "mlp"},
     {{"--optimizer", "adamm"}, "did you mean adam"},
     {{"--optimizer", "sgd", "--nesterov"}, "--nesterov needs --momentum above 0"},
