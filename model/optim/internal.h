@@ -6,6 +6,7 @@
 #ifndef TANDEM_MODEL_OPTIM_INTERNAL_H
 #define TANDEM_MODEL_OPTIM_INTERNAL_H
 
+#include "base/dtype.h"
 #include "model/optim/optimizer.h"
 
 #define OPTIM_MAX_SLOTS   4
@@ -30,6 +31,17 @@ typedef struct td_optim_group {
     size_t count;
 } td_optim_group;
 
+/* Some elements of a parameter, in the order of memory, and what belongs to them. */
+typedef struct td_optim_span {
+    td_dtype dtype;
+    int64_t count;
+    void *param;
+    const void *grad;
+    void *slots[OPTIM_MAX_SLOTS]; /* NULL: the parameter lacks it, or it is "step" */
+    double step; /* the parameter's steps, this one included; 0 where the rule does not count */
+    bool first;  /* nothing has been written to the slots yet */
+} td_optim_span;
+
 typedef struct td_optim_option {
     const char *name; /* as in PyTorch's param_groups */
     size_t offset;    /* in td_optim_options */
@@ -45,14 +57,26 @@ typedef struct td_optim_rule {
     td_status (*check)(const td_optim_options *options);
     /* Does a parameter of such a group have slot number `slot`? */
     bool (*has_slot)(const td_optim_options *options, int slot);
-    /* Update one parameter, all of whose slots exist, with `grad`, laid out as the parameter. */
-    void (*update)(const td_optim_options *options, td_optim_param *param, const td_tensor *grad);
+    /* Update these elements; each by itself, so a parameter may be cut anywhere. */
+    void (*update)(const td_optim_options *options, const td_optim_span *span);
 } td_optim_rule;
+
+/* Whoever makes an optimizer's steps in its place: the ranks of a job together. */
+typedef struct td_optim_stepper {
+    td_status (*step)(void *cookie);
+    void (*closed)(void *cookie); /* the optimizer is going */
+    bool sharded;                 /* slots other than "step" are not in the parameters' own places */
+} td_optim_stepper;
 
 struct td_optimizer {
     const td_optim_rule *rule;
     td_optim_group *groups;
     size_t group_count;
+    const td_optim_stepper *stepper; /* NULL: this rank alone */
+    void *stepper_cookie;
+    double max_norm; /* 0: gradients are not clipped */
+    double norm;     /* of the last step that clipped */
+    uint64_t loads;  /* how often td_optimizer_load_state has replaced the slots */
 };
 
 extern const td_optim_rule optim_sgd, optim_adam, optim_adamw;
@@ -65,5 +89,26 @@ td_status optim_add_group(td_optimizer *optimizer, const td_state_dict *paramete
 
 /* Make the slots that the parameter lacks, filled with zeros. */
 td_status optim_make_slots(const td_optim_rule *rule, const td_optim_options *options, td_optim_param *param);
+
+/* Is slot number `slot` of the rule the number of steps? */
+bool optim_is_step(const td_optim_rule *rule, int slot);
+/* Count a parameter's step: what its spans have as `step`. */
+double optim_count_step(const td_optim_rule *rule, td_optim_param *param);
+
+/* td_optimizer_state, from tensors that are looked up; NULL: the parameter has no such slot. */
+typedef td_tensor *td_optim_lookup(const td_optim_param *param, int slot, void *cookie);
+td_status optim_state(const td_optimizer *optimizer, td_optim_lookup *look_up, void *cookie,
+                      td_state_dict *dict);
+
+/* What gradients of this norm are multiplied by. */
+double optim_clip_factor(const td_optimizer *optimizer, double norm);
+/* clip.c: find the norm of all gradients, and scale them. */
+td_status optim_clip(td_optimizer *optimizer);
+
+/* The gradient, laid out as the parameter is: itself, or a copy in the current scope. */
+td_tensor *optim_matching_gradient(const td_optim_param *param);
+
+/* The step of this rank alone, whatever the stepper. */
+td_status optim_step(td_optimizer *optimizer);
 
 #endif

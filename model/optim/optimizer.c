@@ -27,6 +27,7 @@ static void close_group(td_optim_group *group) {
 void td_optimizer_close(td_optimizer **optimizer) {
     td_optimizer *closed = *optimizer;
     if (!closed) return;
+    if (closed->stepper) closed->stepper->closed(closed->stepper_cookie);
     for (size_t i = 0; i < closed->group_count; i++) close_group(&closed->groups[i]);
     td_free(closed->groups);
     td_free(closed);
@@ -113,6 +114,8 @@ td_status optim_add_group(td_optimizer *optimizer, const td_state_dict *paramete
 
 /* --- step ------------------------------------------------------------------------------------------- */
 
+bool optim_is_step(const td_optim_rule *rule, int slot) { return !strcmp(rule->slots[slot], "step"); }
+
 static td_tensor *new_slot(const char *name, td_tensor *like) {
     td_tensor *slot = strcmp(name, "step") ? td_zeros_like(like) : td_zeros((td_ints){0});
     return slot ? td_keep(slot) : NULL;
@@ -133,12 +136,36 @@ td_status optim_make_slots(const td_optim_rule *rule, const td_optim_options *op
     return td_scope_close(scope);
 }
 
-/* The gradient, laid out as the parameter is: itself, or a copy in the current scope. */
-static td_tensor *matching_gradient(const td_optim_param *param) {
+td_tensor *optim_matching_gradient(const td_optim_param *param) {
     td_tensor *grad = td_tensor_grad(param->tensor);
     td_ints wanted = td_tensor_strides(param->tensor), has = td_tensor_strides(grad);
     if (!memcmp(wanted.at, has.at, (size_t)wanted.count * sizeof *wanted.at)) return grad;
     return td_copy_(td_empty_like(param->tensor), grad);
+}
+
+double optim_count_step(const td_optim_rule *rule, td_optim_param *param) {
+    for (int slot = 0; slot < OPTIM_MAX_SLOTS && rule->slots[slot]; slot++)
+        if (optim_is_step(rule, slot)) return *(float *)td_tensor_data(param->slots[slot]) += 1;
+    return 0;
+}
+
+/* Update one parameter, all of whose slots exist, with `grad`, laid out as the parameter. */
+static void update_whole(const td_optim_rule *rule, const td_optim_options *options, td_optim_param *param,
+                         const td_tensor *grad) {
+    td_optim_span span = {
+        .dtype = td_tensor_dtype(grad),
+        .count = td_tensor_count(grad),
+        .param = td_tensor_data(param->tensor),
+        .grad = td_tensor_data(grad),
+        .step = optim_count_step(rule, param),
+        .first = param->fresh,
+    };
+    for (int slot = 0; slot < OPTIM_MAX_SLOTS && rule->slots[slot]; slot++)
+        if (param->slots[slot] && !optim_is_step(rule, slot))
+            span.slots[slot] = td_tensor_data(param->slots[slot]);
+    rule->update(options, &span);
+    td_tensor_written(param->tensor);
+    param->fresh = false;
 }
 
 static void update_group(const td_optim_rule *rule, td_optim_group *group) {
@@ -146,17 +173,13 @@ static void update_group(const td_optim_rule *rule, td_optim_group *group) {
         td_optim_param *param = &group->params[i];
         if (!td_tensor_grad(param->tensor)) continue;
         td_scope *scope = td_scope_open(td_context_current());
-        td_tensor *grad = matching_gradient(param);
-        if (grad) {
-            rule->update(&group->options, param, grad);
-            td_tensor_written(param->tensor);
-            param->fresh = false;
-        }
+        td_tensor *grad = optim_matching_gradient(param);
+        if (grad) update_whole(rule, &group->options, param, grad);
         td_scope_close(scope);
     }
 }
 
-td_status td_optimizer_step(td_optimizer *optimizer) {
+td_status optim_step(td_optimizer *optimizer) {
     const td_optim_rule *rule = optimizer->rule;
     for (size_t g = 0; g < optimizer->group_count; g++)
         for (size_t i = 0; i < optimizer->groups[g].count; i++) {
@@ -166,9 +189,17 @@ td_status td_optimizer_step(td_optimizer *optimizer) {
         }
     td_scope *scope = td_scope_open(td_context_current());
     td_no_grad_begin();
-    for (size_t g = 0; g < optimizer->group_count; g++) update_group(rule, &optimizer->groups[g]);
+    td_status status = optimizer->max_norm > 0 ? optim_clip(optimizer) : TD_OK;
+    if (status < 0)
+        td_scope_fail(status); /* nothing is updated */
+    else
+        for (size_t g = 0; g < optimizer->group_count; g++) update_group(rule, &optimizer->groups[g]);
     td_no_grad_end();
     return td_scope_close(scope);
+}
+
+td_status td_optimizer_step(td_optimizer *optimizer) {
+    return optimizer->stepper ? optimizer->stepper->step(optimizer->stepper_cookie) : optim_step(optimizer);
 }
 
 void td_optimizer_zero_grad(td_optimizer *optimizer) {

@@ -56,6 +56,12 @@ TD_API td_status td_adam_add_group(td_optimizer *optimizer, const td_state_dict 
  * first time, and then nothing has been updated. */
 TD_API td_status td_optimizer_step(td_optimizer *optimizer);
 
+/* From now on every step first scales all gradients by one factor, so that their common 2-norm is at most
+ * `max_norm`, as torch.nn.utils.clip_grad_norm_ does; 0: no longer. TD_ERR_ARG when negative or no number. */
+TD_API td_status td_optimizer_set_max_norm(td_optimizer *optimizer, double max_norm);
+/* The norm that the last step found, before scaling; 0 when none has looked. */
+TD_API double td_optimizer_norm(const td_optimizer *optimizer);
+
 /* Empty all gradients. */
 TD_API void td_optimizer_zero_grad(td_optimizer *optimizer);
 

@@ -45,16 +45,32 @@ static td_status add_option(const td_optim_group *group, size_t number, const td
     return status < 0 ? status : closed;
 }
 
+static td_tensor *own_slot(const td_optim_param *param, int slot, void *cookie) {
+    (void)cookie;
+    return param->fresh ? NULL : param->slots[slot];
+}
+
 td_status td_optimizer_state(const td_optimizer *optimizer, td_state_dict *dict) {
+    const td_optim_rule *rule = optimizer->rule;
+    if (optimizer->stepper && optimizer->stepper->sharded)
+        return td_fail(TD_ERR_STATE, 0, "model/optim",
+                       "%s: its state is cut among the ranks; td_ddp_optimizer_state brings it together",
+                       rule->name);
+    return optim_state(optimizer, own_slot, NULL, dict);
+}
+
+td_status optim_state(const td_optimizer *optimizer, td_optim_lookup *look_up, void *cookie,
+                      td_state_dict *dict) {
     const td_optim_rule *rule = optimizer->rule;
     for (size_t g = 0; g < optimizer->group_count; g++) {
         const td_optim_group *group = &optimizer->groups[g];
         for (size_t i = 0; i < group->count; i++)
             for (int slot = 0; slot < OPTIM_MAX_SLOTS && rule->slots[slot]; slot++) {
-                if (group->params[i].fresh || !group->params[i].slots[slot]) continue;
+                td_tensor *x = look_up(&group->params[i], slot, cookie);
+                if (!x) continue;
                 char name[NAME_BYTES];
                 name_slot(rule, &group->params[i], slot, name);
-                TD_TRY(td_state_dict_add(dict, name, group->params[i].slots[slot]));
+                TD_TRY(td_state_dict_add(dict, name, x));
             }
     }
     for (size_t g = 0; g < optimizer->group_count; g++)
@@ -171,6 +187,7 @@ static td_status load_all(td_loading *loading) {
 
 static void exchange(td_optimizer *optimizer, td_loading *loading) {
     size_t at = 0;
+    optimizer->loads++;
     for (size_t g = 0; g < optimizer->group_count; g++) {
         td_optim_group *group = &optimizer->groups[g];
         group->options = loading->options[g];

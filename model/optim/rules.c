@@ -4,13 +4,10 @@
  */
 #include "model/cpu/optimizer_kernels.h"
 #include "model/optim/internal.h"
-#include "model/tensor/tensor.h"
 
 static td_status refuse(const char *rule, const char *what, double value, const char *range) {
     return td_fail(TD_ERR_ARG, 0, "model/optim", "%s: %s of %g; it is %s", rule, what, value, range);
 }
-
-static void *data_of(const td_tensor *x) { return x ? td_tensor_data(x) : NULL; }
 
 /* --- SGD -------------------------------------------------------------------------------------------- */
 
@@ -33,7 +30,7 @@ static bool has_sgd_slot(const td_optim_options *options, int slot) {
     return options->sgd.momentum != 0;
 }
 
-static void update_sgd(const td_optim_options *options, td_optim_param *param, const td_tensor *grad) {
+static void update_sgd(const td_optim_options *options, const td_optim_span *span) {
     const td_sgd_options *o = &options->sgd;
     const cpu_sgd_rule rule = {
         .lr = o->lr,
@@ -42,11 +39,10 @@ static void update_sgd(const td_optim_options *options, td_optim_param *param, c
         .weight_decay = o->weight_decay,
         .nesterov = o->nesterov,
         .maximize = o->maximize,
-        .first = param->fresh,
+        .first = span->first,
     };
-    td_tensor *buffer = o->momentum != 0 ? param->slots[SGD_MOMENTUM_BUFFER] : NULL;
-    cpu_sgd_update(&rule, td_tensor_dtype(grad), data_of(param->tensor), data_of(grad), data_of(buffer),
-                   td_tensor_count(grad));
+    void *buffer = o->momentum != 0 ? span->slots[SGD_MOMENTUM_BUFFER] : NULL;
+    cpu_sgd_update(&rule, span->dtype, span->param, span->grad, buffer, span->count);
 }
 
 const td_optim_rule optim_sgd = {
@@ -96,11 +92,8 @@ static bool has_adam_slot(const td_optim_options *options, int slot) {
     return slot != ADAM_MAX_EXP_AVG_SQ || options->adam.amsgrad;
 }
 
-static void update_with(const td_optim_options *options, td_optim_param *param, const td_tensor *grad,
-                        bool decoupled) {
+static void update_with(const td_optim_options *options, const td_optim_span *span, bool decoupled) {
     const td_adam_options *o = &options->adam;
-    float *step = td_tensor_data(param->slots[ADAM_STEP]);
-    *step += 1;
     const cpu_adam_rule rule = {
         .lr = o->lr,
         .beta1 = o->betas[0],
@@ -109,20 +102,19 @@ static void update_with(const td_optim_options *options, td_optim_param *param, 
         .weight_decay = o->weight_decay,
         .decoupled = decoupled,
         .maximize = o->maximize,
-        .step = *step,
+        .step = span->step,
     };
-    td_tensor *largest = o->amsgrad ? param->slots[ADAM_MAX_EXP_AVG_SQ] : NULL;
-    cpu_adam_update(&rule, td_tensor_dtype(grad), data_of(param->tensor), data_of(grad),
-                    data_of(param->slots[ADAM_EXP_AVG]), data_of(param->slots[ADAM_EXP_AVG_SQ]),
-                    data_of(largest), td_tensor_count(grad));
+    void *largest = o->amsgrad ? span->slots[ADAM_MAX_EXP_AVG_SQ] : NULL;
+    cpu_adam_update(&rule, span->dtype, span->param, span->grad, span->slots[ADAM_EXP_AVG],
+                    span->slots[ADAM_EXP_AVG_SQ], largest, span->count);
 }
 
-static void update_adam(const td_optim_options *options, td_optim_param *param, const td_tensor *grad) {
-    update_with(options, param, grad, false);
+static void update_adam(const td_optim_options *options, const td_optim_span *span) {
+    update_with(options, span, false);
 }
 
-static void update_adamw(const td_optim_options *options, td_optim_param *param, const td_tensor *grad) {
-    update_with(options, param, grad, true);
+static void update_adamw(const td_optim_options *options, const td_optim_span *span) {
+    update_with(options, span, true);
 }
 
 /* What the two share. */

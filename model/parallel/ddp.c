@@ -5,7 +5,7 @@
  */
 #include "base/context.h"
 #include "base/memory.h"
-#include "model/parallel/internal.h"
+#include "model/parallel/update.h"
 #include "model/tensor/scope.h"
 #include "model/tensor/tensor.h"
 
@@ -13,17 +13,16 @@
 
 static bool is_alone(const td_ddp *ddp) { return td_group_size(ddp->group) == 1; }
 
-/* What this rank's gradients are multiplied by, and the samples they then are a sum over (-1: no weights). */
-static double weight_of(const td_ddp *ddp) {
-    return ddp->absent ? 0 : ddp->unweighted ? 1 : (double)ddp->scale;
-}
+double ddp_weight(const td_ddp *ddp) { return ddp->absent ? 0 : ddp->unweighted ? 1 : (double)ddp->scale; }
+
+/* The samples that weighted gradients are a sum over (-1: no weights). */
 static int64_t samples_of(const td_ddp *ddp) { return ddp->unweighted ? -1 : ddp->samples; }
 
 /* Post the buckets that are ready, or all; always in order of number, which is the same on every rank. */
 static td_status post_buckets(td_ddp *ddp, bool all) {
     while (ddp->posted < ddp->bucket_count && (all || !ddp->buckets[ddp->posted].waiting)) {
         td_ddp_bucket *bucket = &ddp->buckets[ddp->posted++];
-        TD_TRY(ddp_post(ddp, bucket, weight_of(ddp), samples_of(ddp)));
+        TD_TRY(ddp_post(ddp, bucket, ddp_weight(ddp), samples_of(ddp)));
     }
     return TD_OK;
 }
@@ -40,9 +39,14 @@ static void average_alone(td_ddp *ddp) {
     }
 }
 
-static void forget_weights(td_ddp *ddp) {
+void ddp_forget_weights(td_ddp *ddp) {
     ddp->scale = ddp->samples = 0;
-    ddp->unweighted = false;
+    ddp->unweighted = ddp->announced = false;
+}
+
+/* Do passes only add to this rank's gradients? */
+static bool adds_up(const td_ddp *ddp) {
+    return ddp->no_sync || (ddp->update && ddp->options.sync == TD_SYNC_SHARED);
 }
 
 static void reduce_alone(td_ddp *ddp) {
@@ -56,8 +60,7 @@ static void reduce_alone(td_ddp *ddp) {
     }
 }
 
-/* What the ranks have told each other with the gradients. */
-static td_status look_at_step(td_ddp *ddp) {
+td_status ddp_look_at_step(td_ddp *ddp) {
     int ranks = td_group_size(ddp->group);
     if (!ddp->active && !ddp->absent)
         return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: no rank has a sample in this step");
@@ -73,12 +76,14 @@ static td_status look_at_step(td_ddp *ddp) {
 td_status ddp_reduce(td_ddp *ddp) {
     ddp->weighed = !ddp->unweighted;
     if (is_alone(ddp)) reduce_alone(ddp);
+    if (ddp->update && ddp->options.sync == TD_SYNC_SHARED) return update_meet(ddp->update);
     TD_TRY(post_buckets(ddp, true));
+    if (ddp->update) return update_zero_reduce(ddp);
     for (size_t b = 0; b < ddp->bucket_count; b++) TD_TRY(ddp_finish(ddp, &ddp->buckets[b], ddp->weighed));
     ddp->posted = 0;
-    forget_weights(ddp);
+    ddp_forget_weights(ddp);
     ddp->buffers_due = true;
-    return look_at_step(ddp);
+    return ddp_look_at_step(ddp);
 }
 
 /* Are all gradients empty, `besides`'s (or nobody's) left aside? */
@@ -88,11 +93,21 @@ static bool is_empty(const td_ddp *ddp, const td_ddp_slot *besides) {
     return true;
 }
 
+static bool has_reduced(const td_ddp *ddp) {
+    for (size_t i = 0; i < ddp->slot_count; i++)
+        if (td_leaf_state(ddp->slots[i].param) == TD_GRAD_REDUCED) return true;
+    return false;
+}
+
 /* The first gradient of a pass: settle what the pass weighs. */
 static td_status enter_pass(td_ddp *ddp, const td_ddp_slot *slot) {
     ddp->reached = true;
+    if (ddp->update && has_reduced(ddp))
+        return td_fail(TD_ERR_STATE, 0, "model/parallel",
+                       "ddp: zero1 has reduced this step's gradients; make the step, or empty them, before "
+                       "another backward pass");
     if (ddp->begun) return TD_OK;
-    if (is_empty(ddp, slot)) forget_weights(ddp); /* gradients were emptied before */
+    if (is_empty(ddp, slot)) ddp_forget_weights(ddp); /* gradients were emptied before */
     if (ddp->samples)
         return td_fail(TD_ERR_STATE, 0, "model/parallel",
                        "ddp: a backward pass without td_ddp_begin, after passes with it in the same step");
@@ -106,7 +121,7 @@ td_status ddp_on_gradient(td_tensor *leaf, void *cookie) {
     td_ddp *ddp = slot->ddp;
     if (slot->skipped) return ddp_refuse_skipped(slot);
     if (!ddp->reached) TD_TRY(enter_pass(ddp, slot));
-    if (ddp->no_sync || is_alone(ddp)) return TD_OK;
+    if (adds_up(ddp) || is_alone(ddp)) return TD_OK;
     if (slot->ready)
         return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: the last backward pass failed half-way");
     slot->ready = true;
@@ -120,16 +135,17 @@ static td_status on_pass_end(void *cookie) {
     if (!ddp->reached && !ddp->begun) return TD_OK; /* a pass over something else */
     ddp->reached = ddp->begun = false;
     ddp_tell_layers(ddp->module, 0);
-    return ddp->no_sync ? TD_OK : ddp_reduce(ddp);
+    return adds_up(ddp) ? TD_OK : ddp_reduce(ddp);
+}
+
+td_status td_ddp_reduce(td_ddp *ddp) {
+    if (ddp->no_sync) return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: td_ddp_reduce within no_sync");
+    if (!ddp->announced) ddp->unweighted = true;
+    ddp->reached = ddp->begun = false;
+    return adds_up(ddp) ? TD_OK : ddp_reduce(ddp);
 }
 
 /* --- weights ---------------------------------------------------------------------------------------- */
-
-static bool has_reduced(const td_ddp *ddp) {
-    for (size_t i = 0; i < ddp->slot_count; i++)
-        if (td_leaf_state(ddp->slots[i].param) == TD_GRAD_REDUCED) return true;
-    return false;
-}
 
 /* Local gradients that are in units of `scale` samples, in units of `samples`. */
 static void change_scale(td_ddp *ddp, int64_t samples) {
@@ -148,8 +164,8 @@ td_status td_ddp_begin(td_ddp *ddp, int64_t samples) {
         return td_fail(TD_ERR_ARG, 0, "model/parallel", "ddp: %lld samples in a pass", (long long)samples);
     if (ddp->posted)
         return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: the last backward pass failed half-way");
-    if (ddp->begun) ddp->samples -= ddp->scale;   /* a pass that was announced and never ran */
-    if (is_empty(ddp, NULL)) forget_weights(ddp); /* gradients were emptied */
+    if (ddp->begun) ddp->samples -= ddp->scale;       /* a pass that was announced and never ran */
+    if (is_empty(ddp, NULL)) ddp_forget_weights(ddp); /* gradients were emptied */
     if (ddp->unweighted)
         return td_fail(TD_ERR_STATE, 0, "model/parallel",
                        "ddp: td_ddp_begin after a backward pass without it in the same step");
@@ -161,7 +177,8 @@ td_status td_ddp_begin(td_ddp *ddp, int64_t samples) {
     bool passes = ddp_tell_layers(ddp->module, samples) > 0 || samples > 0;
     ddp->begun = passes;
     ddp->reached = false;
-    if (!passes) return ddp->no_sync ? TD_OK : ddp_reduce(ddp);
+    ddp->announced = true;
+    if (!passes) return adds_up(ddp) ? TD_OK : ddp_reduce(ddp);
     if (!samples) return TD_OK;
     change_scale(ddp, samples);
     ddp->samples += samples;
@@ -236,6 +253,7 @@ static td_status open_over(td_ddp *ddp) {
     }
     TD_TRY(make_slots(ddp, &ddp->parameters));
     if (!is_alone(ddp)) TD_TRY(ddp_make_buckets(ddp));
+    if (!is_alone(ddp) && ddp->options.sync != TD_SYNC_REPLICATED) TD_TRY(update_open(ddp));
     TD_TRY(td_pass_hook_add(ddp->context, on_pass_end, ddp));
     ddp->hooked = true;
     return TD_OK;
@@ -249,6 +267,7 @@ td_status td_ddp_open(td_module *module, td_group *group, const td_ddp_options *
     opened->module = module;
     td_scope *scope = td_scope_open(opened->context);
     td_status status = take_options(opened, options);
+    if (status == TD_OK) status = td_ddp_can_sync(module, group, opened->options.sync);
     if (status == TD_OK) status = td_module_parameters(module, &opened->parameters);
     if (status == TD_OK) status = td_module_buffers(module, &opened->buffers);
     if (status == TD_OK) status = open_over(opened);
@@ -268,6 +287,7 @@ void td_ddp_close(td_ddp **ddp) {
     if (closed->hooked) td_pass_hook_remove(closed->context, on_pass_end, closed);
     for (size_t i = 0; i < closed->slot_count; i++)
         td_tensor_remove_grad_hook(closed->slots[i].param, ddp_on_gradient, &closed->slots[i]);
+    update_close(closed);
     ddp_drop_buckets(closed);
     ddp_hook_close(closed);
     td_free(closed->slots);

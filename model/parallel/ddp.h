@@ -17,14 +17,23 @@
 #ifndef TANDEM_MODEL_PARALLEL_DDP_H
 #define TANDEM_MODEL_PARALLEL_DDP_H
 
-#include "base/status.h"
+#include "model/nn/state_dict.h"
 
 TD_BEGIN_DECLS
 
 typedef enum td_choice { TD_CHOICE_DEFAULT, TD_CHOICE_YES, TD_CHOICE_NO } td_choice;
 
+/* How parameters are kept equal. The weights have the same bits with each. */
+typedef enum td_sync {
+    TD_SYNC_REPLICATED, /* every rank receives the mean gradient and makes the whole step, as in PyTorch */
+    TD_SYNC_SHARED, /* ranks of one machine have one copy of parameters and optimizer state, in memory that
+                           they share; each reduces and updates its slice */
+    TD_SYNC_ZERO1,  /* optimizer state is cut among the ranks; each updates its slice and sends it to all */
+} td_sync;
+
 /* PyTorch's names and meanings where there is such an option. Zeros are the defaults; all ranks give the same. */
 typedef struct td_ddp_options {
+    td_sync sync;        /* other than replicated: td_ddp_attach follows */
     size_t bucket_bytes; /* a bucket is closed once it holds as many; 0: TD_DDP_BUCKET_BYTES */
     /* The same for each bucket by number, in the order in which they are reduced; the last goes for the rest.
      * *Lent* for the call. NULL: bucket_bytes for all. */
@@ -94,9 +103,41 @@ TD_API td_status td_ddp_sync_buffers(td_ddp *ddp);
  * the first rank that had data in the last step. */
 TD_API td_status td_ddp_join(td_ddp *ddp, bool *any);
 
+/* What the end of a backward pass does: reduce local gradients, here those that were set by hand
+ * (td_tensor_set_grad), after td_ddp_begin if they are weighted. With a shared update: nothing, as the step
+ * does it. */
+TD_API td_status td_ddp_reduce(td_ddp *ddp);
+
 /* How many buckets there are (0 in a group of one), and the bytes of one (0 past the end). */
 TD_API size_t td_ddp_bucket_count(const td_ddp *ddp);
 TD_API size_t td_ddp_bucket_bytes(const td_ddp *ddp, size_t bucket);
+
+/*
+ * Shared update and ZeRO-1. The optimizer is attached once, after it was opened; then td_optimizer_step is
+ * collective and does the rest of the work. What differs from the replicated way: `.grad` is never the job's
+ * mean (it is this rank's own until the step, which leaves it empty), only the step writes parameters, and
+ * all ranks make each step. Parameters are row-major, with memory of their own. In a group of one there is no
+ * difference but that the step leaves gradients empty.
+ */
+
+/* "replicated", "shared", "zero1"; static. */
+TD_API const char *td_sync_name(td_sync sync);
+
+/* Could td_ddp_open give this module such a `sync` in this group? Looks only at this rank. TD_ERR_UNSUPPORTED
+ * says why not. */
+TD_API td_status td_ddp_can_sync(const td_module *module, td_group *group, td_sync sync);
+TD_API td_sync td_ddp_sync(const td_ddp *ddp);
+
+/* Every rank calls it, with optimizers opened alike. From now on the optimizer's step is the ranks' common
+ * one. It is *lent*, is best closed before the ddp, and starts anew if it is closed after. With a replicated
+ * ddp nothing changes. TD_ERR_ARG for an optimizer with a trained parameter that is not the module's,
+ * TD_ERR_STATE when there is one already. */
+TD_API td_status td_ddp_attach(td_ddp *ddp, td_optimizer *optimizer);
+
+/* What td_optimizer_state gives, brought together: every rank calls it between two steps, and rank 0's dict
+ * receives the whole state, the others' nothing. With zero1 the tensors are copies. Any rank can hand it to
+ * td_optimizer_load_state, whatever the number of ranks and the `sync`. */
+TD_API td_status td_ddp_optimizer_state(td_ddp *ddp, const td_optimizer *optimizer, td_state_dict *dict);
 
 TD_END_DECLS
 

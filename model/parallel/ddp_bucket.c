@@ -1,7 +1,7 @@
 /* Buckets: cutting, weighing, reducing. Everything that reads or writes their memory. */
 #include "base/memory.h"
 #include "dist/arena.h"
-#include "model/parallel/internal.h"
+#include "model/parallel/update.h"
 #include "model/tensor/storage.h"
 
 #include <stdio.h>
@@ -43,8 +43,7 @@ static bool is_left_out(const td_ddp *ddp, const td_ddp_slot *slot) {
     return slot->skipped && ddp->options.skip_all_reduce_unused_params;
 }
 
-/* How many of its slots a pass brings. */
-static size_t count_awaited(const td_ddp *ddp, const td_ddp_bucket *bucket) {
+size_t ddp_count_awaited(const td_ddp *ddp, const td_ddp_bucket *bucket) {
     size_t count = 0;
     for (size_t i = bucket->first; i < bucket->end; i++) count += !ddp->slots[i].skipped;
     return count;
@@ -53,6 +52,8 @@ static size_t count_awaited(const td_ddp *ddp, const td_ddp_bucket *bucket) {
 /* Assign each slot to a bucket: a new one when the dtype changes or the last has reached its size. */
 static void cut(td_ddp *ddp) {
     td_ddp_bucket *bucket = NULL;
+    /* Where slices are updated, a block of UPDATE_CUT elements belongs to one slot. */
+    size_t unit = ddp->options.sync == TD_SYNC_REPLICATED ? 0 : UPDATE_CUT;
     for (size_t i = 0; i < ddp->slot_count && !is_left_out(ddp, &ddp->slots[i]); i++) {
         td_ddp_slot *slot = &ddp->slots[i];
         td_dtype dtype = td_tensor_dtype(slot->param);
@@ -65,12 +66,12 @@ static void cut(td_ddp *ddp) {
         slot->bucket = ddp->bucket_count - 1;
         slot->count = (size_t)td_tensor_count(slot->param);
         slot->offset = bucket->samples_at;
-        bucket->samples_at += round_up(slot->count, SLOT_BYTES / size);
+        bucket->samples_at += round_up(slot->count, unit ? unit : SLOT_BYTES / size);
         bucket->end = i + 1;
     }
     for (size_t b = 0; b < ddp->bucket_count; b++) {
         bucket = &ddp->buckets[b];
-        bucket->waiting = count_awaited(ddp, bucket);
+        bucket->waiting = ddp_count_awaited(ddp, bucket);
         size_t used = bucket->samples_at + 1 + (bucket->end - bucket->first);
         if (b == 0) {
             bucket->active_at = used;
@@ -231,6 +232,7 @@ td_status ddp_post(td_ddp *ddp, td_ddp_bucket *bucket, double weight, int64_t sa
                     .output = bucket->data,
                     .label = bucket->label,
                     .device = cpu};
+    if (ddp->update) update_scatter_call(ddp, bucket, &call);
     return td_group_post(ddp->group, &call, &bucket->work);
 }
 
@@ -263,6 +265,6 @@ td_status ddp_finish(td_ddp *ddp, td_ddp_bucket *bucket, bool weighted) {
         td_leaf_set_state(slot->param, slot->filled ? TD_GRAD_REDUCED : TD_GRAD_EMPTY);
         slot->ready = false;
     }
-    bucket->waiting = count_awaited(ddp, bucket);
+    bucket->waiting = ddp_count_awaited(ddp, bucket);
     return TD_OK;
 }

@@ -26,6 +26,8 @@
 #include "model/parallel/ddp.h"
 #include "model/parallel/hooks.h"
 
+typedef struct td_ddp_update td_ddp_update; /* model/parallel/update.h */
+
 typedef struct td_ddp_slot {
     td_ddp *ddp;
     td_tensor *param; /* lent by the module */
@@ -67,6 +69,7 @@ struct td_ddp {
     size_t posted; /* buckets of this pass */
     bool hooked;   /* on_pass_end is installed */
     bool no_sync;
+    td_ddp_update *update; /* of shared and zero1, in a group of several; else NULL */
 
     /* The pass that is coming or running. */
     bool begun;   /* td_ddp_begin was called for it */
@@ -77,6 +80,7 @@ struct td_ddp {
     int64_t scale;   /* samples of the last weighted pass; 0: none */
     int64_t samples; /* of all weighted passes since the last reduction */
     bool unweighted; /* there was a pass without weight */
+    bool announced;  /* there was a td_ddp_begin */
     bool absent;     /* this rank takes part without data, td_ddp_join */
 
     /* Of the last reduction. */
@@ -118,6 +122,12 @@ td_status ddp_forward_buffers(td_ddp *ddp);
 
 /* ddp.c: reduce whatever is not posted yet. on_gradient is what slots' parameters call. */
 td_status ddp_reduce(td_ddp *ddp);
+/* Judge what the ranks have told each other with the gradients. */
+td_status ddp_look_at_step(td_ddp *ddp);
+/* Forget what local gradients weigh: they are used up. */
+void ddp_forget_weights(td_ddp *ddp);
+/* What this rank's gradients are multiplied by. */
+double ddp_weight(const td_ddp *ddp);
 td_status ddp_on_gradient(td_tensor *leaf, void *cookie);
 
 /* sync_batch_norm.c: tell the module's synchronised layers that the coming pass is over `samples` samples of this
@@ -133,6 +143,8 @@ td_status ddp_make_buckets(td_ddp *ddp);
 void ddp_drop_buckets(td_ddp *ddp);
 /* The slots' gradients move to new buckets, whose slots are ddp->slots as they are now. */
 td_status ddp_remake_buckets(td_ddp *ddp);
+/* How many of its slots a pass brings. */
+size_t ddp_count_awaited(const td_ddp *ddp, const td_ddp_bucket *bucket);
 /* Multiply or divide a range of f32 or f64 elements in place. */
 void ddp_multiply(td_dtype dtype, void *data, size_t count, double factor);
 void ddp_divide(td_dtype dtype, void *data, size_t count, double divisor);

@@ -60,7 +60,8 @@ static td_status rebuild_as(td_ddp *ddp, int64_t *order) {
 
 td_status ddp_rebuild(td_ddp *ddp) {
     bool fixed = ddp->options.static_graph || !ddp->options.find_unused_parameters;
-    bool wanted = !ddp->stepped && fixed && (ddp->bucket_count > 1 || has_left_out(ddp)) && ddp->bucket_count;
+    bool wanted = !ddp->stepped && !ddp->update && fixed && (ddp->bucket_count > 1 || has_left_out(ddp)) &&
+                  ddp->bucket_count;
     ddp->stepped = true;
     if (!wanted) return TD_OK;
     int64_t *order = td_calloc(ddp->slot_count, sizeof *order);

@@ -140,6 +140,8 @@ static inline char *td_tensor_bytes(const td_tensor *x) {
 
 td_storage *td_storage_new(td_pool *pool, size_t bytes);
 void td_storage_unref(td_storage *storage);
+/* td_storage_rehome without copying: `host` has the values already. */
+td_status td_storage_adopt(td_storage *storage, td_storage *host, size_t offset);
 
 /* --- scope.c --------------------------------------------------------------------------------------- */
 

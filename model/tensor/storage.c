@@ -76,7 +76,7 @@ void td_storage_release(td_storage **storage) {
 void *td_storage_data(const td_storage *storage) { return storage->data; }
 size_t td_storage_bytes(const td_storage *storage) { return storage->bytes; }
 
-td_status td_storage_rehome(td_storage *storage, td_storage *host, size_t offset) {
+static td_status move(td_storage *storage, td_storage *host, size_t offset, bool copies) {
     if (offset % 64 != 0)
         return td_fail(TD_ERR_ARG, 0, "model", "rehome: offset %zu is no multiple of 64", offset);
     if (offset > host->bytes || host->bytes - offset < storage->bytes)
@@ -84,9 +84,17 @@ td_status td_storage_rehome(td_storage *storage, td_storage *host, size_t offset
                        storage->bytes, offset, host->bytes);
     char *home = host->data + offset;
     td_storage_retain(host);
-    if (storage->bytes) memcpy(home, storage->data, storage->bytes);
+    if (storage->bytes && copies) memcpy(home, storage->data, storage->bytes);
     leave_memory(storage);
     storage->data = home;
     storage->host = host;
     return TD_OK;
+}
+
+td_status td_storage_rehome(td_storage *storage, td_storage *host, size_t offset) {
+    return move(storage, host, offset, true);
+}
+
+td_status td_storage_adopt(td_storage *storage, td_storage *host, size_t offset) {
+    return move(storage, host, offset, false);
 }

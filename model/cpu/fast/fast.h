@@ -122,6 +122,11 @@ typedef struct cpu_fast {
     void (*unpool)(const float *g, int64_t stride, const uint8_t *choice, const int64_t *offsets,
                    const uint8_t *positions, int64_t count, int64_t channels, float *y);
 
+    /* model/cpu/combine.h; a sum of squares is of one block. */
+    void (*combine)(float *y, const float *const *x, const float *weights, int ranks, float divisor,
+                    int64_t count);
+    double (*sum_squares)(const float *x, int64_t count);
+
     void (*sgd)(float *param, const float *grad, float *buffer, int64_t count, const cpu_sgd_numbers *n);
     void (*adam)(float *param, const float *grad, float *exp_avg, float *exp_avg_sq, int64_t count,
                  const cpu_adam_numbers *n);

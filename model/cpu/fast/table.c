@@ -37,6 +37,8 @@ const cpu_fast TABLE = {
     .norm_back = ISA(norm_back),
     .pool = ISA(pool),
     .unpool = ISA(unpool),
+    .combine = ISA(combine),
+    .sum_squares = ISA(sum_squares),
     .sgd = ISA(sgd),
     .adam = ISA(adam),
 };
