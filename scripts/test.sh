@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
 
-need_packages "to test" check openmpi-bin libopenmpi-dev libpmix-dev mpich libmpich-dev g++
+need_packages "to test" check openmpi-bin libopenmpi-dev libpmix-dev mpich libmpich-dev g++ spin
 scripts/build.sh
 
 if [ "${1-}" = --with-pytorch ]; then
