@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +46,7 @@ static const td_option options_table[] = {
     {"max-bytes",      'e', TD_OPTION_SIZE, AT(max_bytes),  "SIZE",  "collectives: the largest; 100M", NULL, 4, 1e12},
     {"factor",         'f', TD_OPTION_INT,  AT(factor),     "N",     "collectives: from one size to the next; 2", NULL, 2, 1e9},
     {"backend",          0, TD_OPTION_TEXT, AT(backend),    "NAME",  "how ranks exchange data; the first that can serve"},
+    {"dtype",            0, TD_OPTION_TEXT, AT(dtype),      "NAME",  "collectives: f32, f64, f16, bf16, i8, u8, i16, i32, i64 or bool; f32"},
     {"private",          0, TD_OPTION_FLAG, AT(private_buffers), NULL, "collectives: buffers in ordinary memory"},
     {"model",            0, TD_OPTION_TEXT, AT(model),      "NAME",  "step: mlp, mlp-large, mnist-bn or mnist-cnn; mnist-cnn"},
     {"batch-size",       0, TD_OPTION_INT,  AT(batch_size), "N",     "step, loader: samples of all ranks together; 64", NULL, 1, 1e9},
@@ -141,7 +141,7 @@ static td_status run_rank(const bench *b, const bench_options *options, char **w
 }
 
 int tandem_bench_main(int argc, char **argv) {
-    bench_options options = {.model = "mnist-cnn", .batch_size = 64};
+    bench_options options = {.model = "mnist-cnn", .batch_size = 64, .dtype = "f32"};
     const bench *b = NULL;
     char **words = td_calloc((size_t)argc + 1, sizeof *words); /* parsing reorders them */
     if (!words) return EXIT_FAILED;

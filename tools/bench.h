@@ -14,6 +14,7 @@ typedef struct bench_options {
     int64_t bytes;                        /* collectives: only this size; 0: a range */
     int64_t min_bytes, max_bytes, factor; /* collectives: the range; 0: the usual sizes */
     const char *backend;                  /* NULL: the first that can serve */
+    const char *dtype;                    /* collectives */
     bool private_buffers;                 /* collectives: in ordinary memory, not the arena */
     const char *model;                    /* step */
     int64_t batch_size;                   /* step, loader: of all ranks together */

@@ -10,8 +10,8 @@
 #include "dist/arena.h"
 #include "dist/call.h"
 #include "tools/bench.h"
+#include "tools/bench_values.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,57 +30,53 @@ typedef struct course {
     bench_rank *rank;
     const char *bench;
     td_call call;
-    float *input, *output; /* the same for calls in place */
-    size_t size;           /* bytes, as the table has it */
+    uint8_t *input, *output; /* the same for calls in place */
+    size_t size;             /* bytes, as the table has it */
     int in_a_row;
 } course;
 
 static bool is_in_place(td_call_kind kind) { return kind == TD_CALL_ALL_REDUCE || kind == TD_CALL_BROADCAST; }
 
-/* Small integers, so that sums are exact. */
-static float value_at(size_t i, int rank) { return (float)(i % 13 + 1 + (size_t)rank % 5); }
-
-static float sum_at(size_t i, int ranks) {
-    float sum = 0;
-    for (int r = 0; r < ranks; r++) sum += value_at(i, r);
-    return sum;
-}
-
-/* What element i of this rank's output must be. */
-static float expected_at(const course *c, size_t i) {
-    int n = c->rank->world_size, me = c->rank->rank;
-    size_t part = c->call.count;
-    switch (c->call.kind) {
-    case TD_CALL_ALL_REDUCE: return sum_at(i, n) * powf((float)n, (float)(c->in_a_row - 1));
-    case TD_CALL_REDUCE: return sum_at(i, n);
-    case TD_CALL_REDUCE_SCATTER: return sum_at((size_t)me * part + i, n);
-    case TD_CALL_ALL_GATHER:
-    case TD_CALL_GATHER: return value_at(i % part, (int)(i / part));
-    case TD_CALL_SCATTER: return value_at((size_t)me * part + i, c->call.root);
-    case TD_CALL_ALL_TO_ALL: return value_at((size_t)me * part + i % part, (int)(i / part));
-    default: return value_at(i, c->call.root);
-    }
+/* Which of `count` elements from `at` of the output come from whom. */
+static size_t count_wrong(const course *c, size_t at, size_t count, bench_expected expected) {
+    return bench_count_wrong(c->output + at * td_dtype_size(c->call.dtype), c->call.dtype, count, expected);
 }
 
 static td_status check(const course *c) {
-    size_t count = td_call_output_count(&c->call, c->rank->rank, c->rank->world_size);
-    for (size_t i = 0; i < count; i++) {
-        float expected = expected_at(c, i);
-        if (fabsf(c->output[i] - expected) > 1e-4f * expected)
-            return td_fail(TD_ERR_INTERNAL, 0, "bench", "%s: element %zu of %zu is %g, not %g", c->bench, i,
-                           count, (double)c->output[i], (double)expected);
+    int n = c->rank->world_size, me = c->rank->rank, root = c->call.root;
+    size_t part = c->call.count, mine = (size_t)me * part, wrong = 0;
+    size_t count = td_call_output_count(&c->call, me, n);
+    bench_expected all = {.first = 0, .last = n - 1, .op = c->call.op, .again = c->in_a_row - 1};
+    switch (c->call.kind) {
+    case TD_CALL_ALL_REDUCE: wrong = count_wrong(c, 0, part, all); break;
+    case TD_CALL_REDUCE:
+    case TD_CALL_REDUCE_SCATTER:
+        all.again = 0;
+        if (c->call.kind == TD_CALL_REDUCE_SCATTER) all.at = mine;
+        wrong = count_wrong(c, 0, count, all);
+        break;
+    case TD_CALL_ALL_GATHER:
+    case TD_CALL_ALL_TO_ALL:
+        for (int s = 0; s < n; s++)
+            wrong += count_wrong(
+                c, (size_t)s * part, part,
+                (bench_expected){.first = s, .last = s, .at = c->call.kind == TD_CALL_ALL_TO_ALL ? mine : 0});
+        break;
+    default: wrong = count_wrong(c, 0, count, (bench_expected){.first = root, .last = root});
     }
-    return TD_OK;
+    if (!wrong) return TD_OK;
+    return td_fail(TD_ERR_INTERNAL, 0, "bench", "%s: %zu of %zu elements are wrong on rank %d", c->bench,
+                   wrong, count, me);
 }
 
 static void refill(const course *c) {
     int me = c->rank->rank, n = c->rank->world_size;
     size_t in = td_call_input_count(&c->call, me, n), out = td_call_output_count(&c->call, me, n);
     if (c->output != c->input)
-        for (size_t i = 0; i < out; i++) c->output[i] = -1;
+        bench_spoil(c->output, c->call.dtype, out);
     else
         in = c->call.count;
-    for (size_t i = 0; i < in; i++) c->input[i] = value_at(i, me);
+    bench_fill(c->input, c->call.dtype, in, me);
 }
 
 static td_status time_one(const course *c, double *us) {
@@ -119,16 +115,17 @@ static void print_row(const course *c, bench_times t, double foreign) {
     int n = rank->world_size;
     double algbw = (double)c->size / t.median * 1e-3, busbw = algbw * bus_factor(c->call.kind, n); /* GB/s */
     if (rank->options->json) {
-        bench_print_json(json_pack("{ss ss si sI ss sb sf sf sf sf sf sf}", "bench", c->bench, "backend",
-                                   td_group_backend(rank->group), "ranks", n, "bytes", (json_int_t)c->size,
-                                   "dtype", "f32", "private", rank->options->private_buffers, "min_us", t.min,
-                                   "median_us", t.median, "p99_us", t.p99, "algbw_gbps", algbw, "busbw_gbps",
-                                   busbw, "foreign_cpu", foreign));
+        bench_print_json(json_pack(
+            "{ss ss si sI ss ss sb sf sf sf sf sf sf}", "bench", c->bench, "backend",
+            td_group_backend(rank->group), "ranks", n, "bytes", (json_int_t)c->size, "dtype",
+            td_dtype_name(c->call.dtype), "redop", traits->reduces ? td_reduce_name(c->call.op) : "none",
+            "private", rank->options->private_buffers, "min_us", t.min, "median_us", t.median, "p99_us",
+            t.p99, "algbw_gbps", algbw, "busbw_gbps", busbw, "foreign_cpu", foreign));
         return;
     }
     printf(" %11zu %12zu %6s %7s %5d %11.2f %11.2f %11.2f %8.2f %8.2f %7d %7.0f\n", c->size, c->call.count,
-           "f32", traits->reduces ? "sum" : "none", traits->rooted ? c->call.root : -1, t.min, t.median,
-           t.p99, algbw, busbw, 0, 100 * foreign);
+           td_dtype_name(c->call.dtype), traits->reduces ? td_reduce_name(c->call.op) : "none",
+           traits->rooted ? c->call.root : -1, t.min, t.median, t.p99, algbw, busbw, 0, 100 * foreign);
     fflush(stdout);
 }
 
@@ -145,10 +142,10 @@ static td_status measure(course *c, double *us, int64_t repeat, double *foreign)
 /* One row; sizes that give a rank no element are left out. */
 static td_status run_size(course *c, size_t size, int64_t repeat) {
     const td_call_traits *traits = td_call_traits_of(c->call.kind);
-    size_t parts = traits->parts ? (size_t)c->rank->world_size : 1;
+    size_t element = td_dtype_size(c->call.dtype), parts = traits->parts ? (size_t)c->rank->world_size : 1;
     if (c->rank->options->repeat) repeat = c->rank->options->repeat;
-    c->call.count = size / sizeof(float) / parts;
-    c->size = c->call.count * parts * sizeof(float);
+    c->call.count = size / element / parts;
+    c->size = c->call.count * parts * element;
     c->in_a_row = size <= SMALL_BYTES ? ROW : 1;
     if (!c->call.count) return TD_OK;
     double *us = td_alloc((size_t)repeat * sizeof *us), foreign = 0;
@@ -199,11 +196,19 @@ static void give_back(const bench_rank *rank, void **block) {
 
 td_status bench_collective(bench_rank *rank, td_call_kind kind, const char *name) {
     size_t most = most_bytes(rank->options);
+    td_dtype dtype;
+    TD_TRY(td_dtype_parse(rank->options->dtype, &dtype));
     void *input = NULL, *output = NULL;
     TD_TRY(take(rank, most, &input));
     td_status status = is_in_place(kind) ? TD_OK : take(rank, most, &output);
     course c = {.rank = rank, .bench = name, .input = input, .output = output ? output : input};
-    c.call = (td_call){.kind = kind, .dtype = TD_DTYPE_F32, .input = c.input, .output = c.output};
+    /* Half-width floats have no room for sums that grow by the number of ranks each time. */
+    bool narrow = kind == TD_CALL_ALL_REDUCE && td_dtype_is_floating(dtype) && td_dtype_size(dtype) == 2;
+    c.call = (td_call){.kind = kind,
+                       .dtype = dtype,
+                       .op = narrow ? TD_REDUCE_AVG : TD_REDUCE_SUM,
+                       .input = c.input,
+                       .output = c.output};
     print_head(rank, &c);
     if (status >= 0) status = run_sizes(&c, most);
     if (status < 0) return status; /* the group's memory goes with it */
@@ -247,7 +252,11 @@ td_status bench_latency(bench_rank *rank) {
         print_latency(rank, "barrier", bench_summarise(us, (size_t)repeat), foreign);
     static const td_call_kind kinds[] = {TD_CALL_ALL_REDUCE, TD_CALL_BROADCAST};
     for (int k = 0; k < 2 && status >= 0; k++) {
-        course c = {.rank = rank, .bench = "latency", .input = small, .output = small, .in_a_row = ROW};
+        course c = {.rank = rank,
+                    .bench = "latency",
+                    .input = (uint8_t *)small,
+                    .output = (uint8_t *)small,
+                    .in_a_row = ROW};
         c.call =
             (td_call){.kind = kinds[k], .dtype = TD_DTYPE_F32, .count = 2, .input = small, .output = small};
         status = measure(&c, us, repeat, &foreign);
