@@ -1,6 +1,7 @@
 /* The option table of `tandem run`: torchrun's names and meanings first, then mpirun's, then ours. */
 #include "launcher/options.h"
 
+#include "base/number.h"
 #include "launcher/places.h"
 #include "launcher/signals.h"
 
@@ -166,6 +167,18 @@ static td_status check(const launcher_options *o, int words) {
     return TD_OK;
 }
 
+/* torchrun's variable for it, in seconds. */
+static td_status read_shutdown_timeout(double *seconds) {
+    const char *text = getenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT");
+    if (!text || !*text) return TD_OK;
+    double value = 0;
+    if (td_parse_seconds(text, &value) < 0 || value < 0)
+        return td_fail(TD_ERR_ARG, 0, "launcher",
+                       "tandem run: TORCH_ELASTIC_SHUTDOWN_TIMEOUT: '%s' is no number of seconds", text);
+    *seconds = value;
+    return TD_OK;
+}
+
 td_status launcher_options_parse(int argc, char **argv, launcher_options *options) {
     launcher_options o = {.shutdown_timeout = 10,
                           .stall_timeout = -1,
@@ -174,6 +187,7 @@ td_status launcher_options_parse(int argc, char **argv, launcher_options *option
                           .role = "default",
                           .rendezvous.backend = "static"};
     int rest = 0;
+    TD_TRY(read_shutdown_timeout(&o.shutdown_timeout));
     TD_TRY(launcher_signals_parse("SIGTERM,SIGINT,SIGHUP,SIGQUIT", &o.stop_signals));
     td_status status = td_options_parse(&command, argc, argv, &o, &rest);
     TD_TRY(status);

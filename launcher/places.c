@@ -80,11 +80,13 @@ static td_status count_ranks(const launcher_options *options, launcher_places *p
     return TD_OK;
 }
 
-/* A rank that sees one GPU only must have one that no other has. */
-static td_status give_gpus(const launcher_options *options, launcher_places *p) {
+/* A rank that sees one GPU only must have one that no other has. Where ranks may be bound without having been
+ * asked to (`alone`), they are near their GPUs if there are any. */
+static td_status give_gpus(const launcher_options *options, bool alone, launcher_places *p) {
     bool own = options->virtual_local_rank, near = options->numa_binding != NULL;
-    if (!p->gpus && !own && !near) return TD_OK;
+    if (!p->gpus && !own && !near && !alone) return TD_OK;
     td_status status = p->gpus ? TD_OK : find_gpus(p);
+    if (status < 0 && !own && !near) return TD_OK;
     if (status == TD_ERR_UNSUPPORTED) return TD_OK; /* no driver here to ask, or no GPU */
     TD_TRY(status);
     if (own && p->ranks > p->gpus->count)
@@ -164,9 +166,9 @@ static td_status find_places(const launcher_options *options, launcher_places *p
     TD_TRY(read_wishes(options, &wish));
     TD_TRY(launcher_allocation_read(lookup_variable, NULL, &p->allocation));
     TD_TRY(count_ranks(options, p));
-    TD_TRY(give_gpus(options, p));
     bool bind = wish.numa_binding != LAUNCHER_NUMA_NONE || wish.bind > LAUNCHER_BIND_NONE;
-    bool maybe = wish.bind == LAUNCHER_BIND_AUTO && may_have_cpus_alone(p);
+    bool maybe = wish.bind == LAUNCHER_BIND_AUTO && !bind && may_have_cpus_alone(p);
+    TD_TRY(give_gpus(options, maybe, p));
     if (bind || maybe || options->dry_run) {
         td_status status = read_machine(p);
         if (status >= 0) return make_plan(options, &wish, p);

@@ -151,15 +151,22 @@ static bool carries_mark(const char *pid, const char *mark) {
     return found;
 }
 
-int launch_survivors(const launch *l) {
+/* How many there are; `signal` goes to each, or 0 for none. */
+static int signal_survivors(const launch *l, int signal) {
     int count = 0;
     DIR *dir = opendir("/proc");
-    for (struct dirent *e; (e = readdir(dir));)
-        if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && atoi(e->d_name) != getpid())
-            count += carries_mark(e->d_name, l->mark);
+    for (struct dirent *e; (e = readdir(dir));) {
+        bool other = e->d_name[0] >= '1' && e->d_name[0] <= '9' && atoi(e->d_name) != getpid();
+        if (!other || !carries_mark(e->d_name, l->mark)) continue;
+        count++;
+        if (signal) kill(atoi(e->d_name), signal);
+    }
     closedir(dir);
     return count;
 }
+
+int launch_survivors(const launch *l) { return signal_survivors(l, 0); }
+void launch_kill_survivors(const launch *l) { signal_survivors(l, SIGKILL); }
 
 void launch_expect_no_survivors(const launch *l) {
     for (int i = 0; i < 200 && launch_survivors(l) > 0; i++) nanosleep(&(struct timespec){0, 10000000}, NULL);

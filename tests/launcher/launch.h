@@ -48,6 +48,8 @@ pid_t launch_guardian(const launch *l);
 int launch_survivors(const launch *l);
 /* Wait up to 2 s until there is none. */
 void launch_expect_no_survivors(const launch *l);
+/* SIGKILL for each of them. */
+void launch_kill_survivors(const launch *l);
 void launch_free(launch *l);
 
 /* `tandem run ARGS`, started; or run to its end. */

@@ -5,6 +5,7 @@
  *     exit:N kill:N (a signal, to itself) hang ignore:N (a signal)
  *     catch (the signals that stop a job: say "got" and the name, leave with 0)
  *     note:N leave:N (on that signal: say "got" and the name, and go on, or leave with 0)
+ *     clock tell:N (say the moment, in ns; on that signal: say it and leave with 0)
  *     noted (wait until a signal of note:N has come)
  *     say:TEXT complain:TEXT (standard output, error; a newline follows)
  *     lines:N (lines that tell the rank and their number) sleep:MS
@@ -113,6 +114,20 @@ static void leave_cleanly(int sig) {
     char text[32];
     int n = snprintf(text, sizeof text, "got %s\n", sigabbrev_np(sig));
     _exit(write(1, text, (size_t)n) == n ? 0 : 98);
+}
+
+static void say_clock(const char *word) {
+    struct timespec now;
+    char text[64];
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int n = snprintf(text, sizeof text, "%s %lld\n", word, (long long)now.tv_sec * 1000000000 + now.tv_nsec);
+    if (write(1, text, (size_t)n) != n) _exit(98);
+}
+
+static void tell_clock(int sig) {
+    (void)sig;
+    say_clock("told");
+    _exit(0);
 }
 
 static volatile sig_atomic_t noted;
@@ -240,6 +255,10 @@ static void act(const char *what) {
         signal((int)number, SIG_IGN);
     else if (IS("catch"))
         for (const int *s = (int[]){SIGINT, SIGTERM, SIGHUP, SIGQUIT, 0}; *s; s++) signal(*s, leave_cleanly);
+    else if (IS("clock"))
+        say_clock("clock");
+    else if (IS("tell"))
+        signal((int)number, tell_clock);
     else if (IS("note"))
         signal((int)number, note_signal);
     else if (IS("leave") && *argument)

@@ -272,8 +272,20 @@ START_TEST(what_cannot_be_executed_says_why) {
     RUN(l, "-n", "2", "--", add_file(&f, "program", b->text, b->mode));
     ck_code(&l, b->code);
     ck_contains(l.errors, b->said);
+    if (b->text[0] == '#') /* found before anything was started: one line */
+        ck_assert_msg(strchr(l.errors, '\n') == l.errors + l.errors_n - 1, "not one line:\n%s", l.errors);
     launch_free(&l);
     remove_folder(&f);
+}
+END_TEST
+
+START_TEST(mpiruns_habits_are_taken) {
+    RUN(l, "-np", "2", "--oversubscribe", "-x", "FRUIT=pear", "-wdir", "/usr", "-tag-output", "sh", "-c",
+        "echo $FRUIT $PWD");
+    ck_code(&l, 0);
+    ck_contains(l.output, "[rank 0] pear /usr\n");
+    ck_contains(l.output, "[rank 1] pear /usr\n");
+    launch_free(&l);
 }
 END_TEST
 
@@ -411,6 +423,7 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, the_interpreter_can_be_chosen);
     tcase_add_test(tcase, without_python_even_py_is_executed);
     tcase_add_test(tcase, torchruns_macro_is_the_local_rank);
+    tcase_add_test(tcase, mpiruns_habits_are_taken);
     tcase_add_test(tcase, programs_are_looked_for_in_the_folder_of_the_ranks);
     LOOP(tcase, what_cannot_be_executed_says_why, broken);
     LOOP(tcase, wrong_usage_is_status_125_with_the_reason, refusals);

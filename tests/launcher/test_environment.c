@@ -229,6 +229,16 @@ START_TEST(ranks_share_one_memory_and_each_has_a_channel) {
 }
 END_TEST
 
+/* So nothing of it can be left, and no other job can take it for its own. */
+START_TEST(the_shared_memory_has_no_name) {
+    RUN(l, "--", "sh", "-c",
+        "readlink /proc/$$/fd/$TANDEM_ARENA_FD /proc/$$/fd/$TANDEM_PROGRESS_FD | sed 's/.*(deleted)$/gone/'");
+    ck_code(&l, 0);
+    ck_assert_str_eq(l.output, "gone\ngone\n");
+    launch_free(&l);
+}
+END_TEST
+
 /* Standard ones, the arena, the progress page, the channel, the PMI socket, and the folder that ls itself opens. */
 START_TEST(no_other_descriptor_is_inherited) {
     RUN(l, "--", "sh", "-c", "exec ls /proc/self/fd");
@@ -255,6 +265,7 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, without_memory_it_is_a_status);
     tcase_add_test(tcase, ranks_really_see_it);
     tcase_add_test(tcase, ranks_share_one_memory_and_each_has_a_channel);
+    tcase_add_test(tcase, the_shared_memory_has_no_name);
     tcase_add_test(tcase, no_other_descriptor_is_inherited);
     suite_add_tcase(suite, tcase);
     return suite;

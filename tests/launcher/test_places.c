@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SERVER "HWLOC_SYNTHETIC=package:2 numa:1 core:4 pu:2" /* 2 nodes of 4 cores, 16 CPUs */
@@ -100,6 +101,20 @@ static const struct {
      "core",
      2,
      {"0-7 4 -", "8-15 4 -"}},
+    /* near their GPUs, where there is one for each */
+    {{SERVER, "SLURM_JOB_ID=7", "SLURM_NTASKS=2", "SLURM_CPUS_ON_NODE=16", NVML,
+      "TD_TEST_GPUS=GPU-a@1,GPU-b@0"},
+     {NULL},
+     "Slurm",
+     "core",
+     2,
+     {"8-15 4 GPU-a", "0-7 4 GPU-b"}},
+    {{SERVER, "SLURM_JOB_ID=7", "SLURM_NTASKS=2", "SLURM_CPUS_ON_NODE=16", NVML, "TD_TEST_GPUS=GPU-a@1"},
+     {NULL},
+     "Slurm",
+     "core",
+     2,
+     {"0-7 4 GPU-a", "8-15 4 -"}},
     {{SERVER, "SLURM_JOB_ID=7", "SLURM_NTASKS=2", "PET_NPROC_PER_NODE=1"},
      {NULL},
      "-n",
@@ -310,6 +325,29 @@ START_TEST(a_taskset_is_kept_and_counted) {
 }
 END_TEST
 
+/* A real limit, where we may make a group of version 1: one CPU's worth of all. */
+START_TEST(a_control_groups_limit_is_counted) {
+    char group[128], path[192], command[1024];
+    snprintf(group, sizeof group, "/sys/fs/cgroup/cpu/tandem-test-%d", (int)getpid());
+    if (mkdir(group, 0700) != 0) return; /* no such right, or another version of groups */
+    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", group);
+    FILE *file = fopen(path, "w");
+    if (file) fputs("100000", file), fclose(file);
+    snprintf(command, sizeof command,
+             "echo $$ > %s/cgroup.procs && exec " TANDEM
+             " run -n cpu -- sh -c 'echo $WORLD_SIZE ranks, $OMP_NUM_THREADS threads'",
+             group);
+    const char *environment[] = {CLEAN, NULL};
+    launch l = launch_start_with((launch_setup){.environment = environment},
+                                 (const char *[]){"sh", "-c", command, NULL});
+    launch_finish(&l);
+    for (int tries = 0; tries < 100 && rmdir(group) != 0; tries++) usleep(10000);
+    ck_code(&l, 0);
+    if (file) ck_assert_str_eq(l.output, "1 ranks, 1 threads\n");
+    launch_free(&l);
+}
+END_TEST
+
 START_TEST(each_gets_its_share_of_the_cores_and_the_users_number_wins) {
     const char *unset[] = {CLEAN, NULL}, *set[] = {CLEAN, "OMP_NUM_THREADS=5", NULL};
     char share[64];
@@ -349,6 +387,7 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, a_dry_run_of_nothing_fails_as_the_run_would);
     tcase_add_test(tcase, bound_ranks_run_on_cores_of_their_own);
     tcase_add_test(tcase, a_taskset_is_kept_and_counted);
+    tcase_add_test(tcase, a_control_groups_limit_is_counted);
     tcase_add_test(tcase, each_gets_its_share_of_the_cores_and_the_users_number_wins);
     tcase_add_test(tcase, a_rank_that_sees_one_gpu_sees_its_own);
     suite_add_tcase(suite, tcase);

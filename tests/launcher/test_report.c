@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -82,6 +83,43 @@ START_TEST(a_kill_by_somebody_is_no_lack_of_memory) {
     ck_code(&l, 137);
     ck_assert_ptr_null(strstr(l.errors, "memory"));
     launch_free(&l);
+}
+END_TEST
+
+/* --- cores ---------------------------------------------------------------------------------------------- */
+
+/* What the kernel makes of such an end here, with this limit: it may not dump at all, or to a program. */
+static bool does_dump(const char *folder, rlim_t limit) {
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        setrlimit(RLIMIT_CORE, &(struct rlimit){limit, limit});
+        if (chdir(folder) != 0) _exit(99);
+        signal(SIGSEGV, SIG_DFL);
+        execl("/bin/sh", "sh", "-c", "kill -SEGV $$", (char *)NULL);
+        _exit(99);
+    }
+    waitpid(pid, &status, 0);
+    ck_assert(WIFSIGNALED(status));
+    return WCOREDUMP(status);
+}
+
+START_TEST(a_core_is_told_where_one_was_dumped) {
+    static const char *const limits[] = {"0", "unlimited"};
+    char folder[] = "/tmp/tandem-core-XXXXXX", path[64], script[128];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/report.json", folder);
+    snprintf(script, sizeof script, "ulimit -c %s; kill -SEGV $$", limits[_i]);
+    bool dumped = does_dump(folder, _i ? RLIM_INFINITY : 0);
+    RUN(l, "--wdir", folder, "--report", path, "--", "sh", "-c", script);
+    json_t *report = json_load_file(path, 0, NULL), *culprit = json_object_get(report, "culprit");
+    ck_code(&l, 139);
+    ck_assert_int_eq(json_is_true(json_object_get(culprit, "core_dumped")), dumped);
+    ck_assert_int_eq(strstr(l.errors, ") was killed by SIGSEGV (core dumped) after ") != NULL, dumped);
+    ck_assert_int_eq(strstr(l.errors, ") was killed by SIGSEGV after ") != NULL, !dumped);
+    json_decref(report);
+    launch_free(&l);
+    nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 END_TEST
 
@@ -171,6 +209,19 @@ START_TEST(daemons_can_be_spared) {
 }
 END_TEST
 
+/* It holds both of our pipes and is not waited for. */
+START_TEST(a_spared_daemon_does_not_delay_the_end) {
+    launch l = START("--leave-daemons", "-n", "2", "--", RANKS, "0", "daemon", "*", "say:done");
+    ck_assert_int_eq(waitpid(l.pid, &l.status, 0), l.pid);
+    ck_code(&l, 0);
+    launch_expect(&l, "done\ndone\n");
+    ck_assert_int_eq(launch_survivors(&l), 1);
+    launch_kill_survivors(&l);
+    launch_expect_no_survivors(&l);
+    launch_free(&l);
+}
+END_TEST
+
 Suite *make_suite(void) {
     Suite *suite = suite_create("report");
     TCase *tcase = tcase_create("report");
@@ -183,6 +234,8 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, each_end_has_its_moment);
     tcase_add_test(tcase, what_ends_by_itself_in_time_is_no_remnant);
     tcase_add_test(tcase, daemons_can_be_spared);
+    tcase_add_loop_test(tcase, a_core_is_told_where_one_was_dumped, 0, 2);
+    tcase_add_test(tcase, a_spared_daemon_does_not_delay_the_end);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -83,6 +83,26 @@ START_TEST(what_was_not_up_long_enough_is_not_restarted) {
 }
 END_TEST
 
+START_TEST(what_was_up_long_enough_is_restarted) {
+    RUN(l, "--max-restarts", "3", "--restart-min-uptime", "10ms", "--restart-backoff", "0", "--", RANKS, "0",
+        "sleep:100", "0", "attempt:0:exit:3");
+    ck_code(&l, 0);
+    ck_contains(l.errors, "(restart 1 of 3)\n");
+    launch_free(&l);
+}
+END_TEST
+
+START_TEST(the_pause_doubles_with_each_restart) {
+    RUN(l, "--max-restarts", "3", "--restart-backoff", "20ms", "--", RANKS, "0", "attempt:3:exit:0", "0",
+        "exit:3");
+    ck_code(&l, 0);
+    ck_contains(l.errors, "all ranks start anew in 20.0 ms (restart 1 of 3)\n");
+    ck_contains(l.errors, "all ranks start anew in 40.0 ms (restart 2 of 3)\n");
+    ck_contains(l.errors, "all ranks start anew in 80.0 ms (restart 3 of 3)\n");
+    launch_free(&l);
+}
+END_TEST
+
 /* Whatever it is, it will happen again. */
 START_TEST(what_fails_twice_at_the_same_step_is_not_restarted) {
     RUN(l, "-n", "2", "--max-restarts", "5", "--restart-backoff", "0", "--", RANKS, "1", "attempt:0:step:7",
@@ -153,6 +173,8 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, when_restarts_are_used_up_the_last_status_counts);
     tcase_add_test(tcase, ranks_are_told_which_attempt_it_is);
     tcase_add_test(tcase, what_was_not_up_long_enough_is_not_restarted);
+    tcase_add_test(tcase, what_was_up_long_enough_is_restarted);
+    tcase_add_test(tcase, the_pause_doubles_with_each_restart);
     tcase_add_test(tcase, what_fails_twice_at_the_same_step_is_not_restarted);
     tcase_add_test(tcase, what_cannot_be_started_is_not_restarted);
     tcase_add_test(tcase, a_signal_ends_the_pause);

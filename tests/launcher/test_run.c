@@ -144,6 +144,28 @@ START_TEST(who_ignores_sigterm_is_killed_after_the_grace) {
 }
 END_TEST
 
+/* The option, then PET_'s variable, then torchrun's own. */
+START_TEST(the_grace_may_come_from_torchruns_variables) {
+    static const struct {
+        const char *own, *pet, *option;
+        int code;
+    } graces[] = {
+        {"0", NULL, NULL, 3}, {"1000", "0", NULL, 3}, {"soon", "0", "0", 125}, {"600", "600", "0", 3}};
+    for (size_t i = 0; i < sizeof graces / sizeof *graces; i++) {
+        char own[64], pet[64];
+        snprintf(own, sizeof own, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT=%s", graces[i].own);
+        snprintf(pet, sizeof pet, "PET_SHUTDOWN_TIMEOUT=%s", graces[i].pet ? graces[i].pet : "");
+        const char *outer[] = {own, graces[i].pet ? pet : NULL, NULL};
+        const char *option = graces[i].option ? "--shutdown-timeout=0" : "--oversubscribe";
+        RUN_WITH(l, (launch_setup){.environment = outer}, option, "-n", "2", "--", RANKS, "1", "ignore:15",
+                 "1", "hang", "0", "sleep:100", "0", "exit:3");
+        ck_code(&l, graces[i].code);
+        if (graces[i].code == 3) ck_contains(l.errors, "rank 1 did not stop when told to");
+        launch_free(&l);
+    }
+}
+END_TEST
+
 /* What cannot be started, and what is no usage. */
 static const struct refusal {
     const char *arguments[5];
@@ -468,6 +490,7 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, a_stopped_rank_is_status_124);
     tcase_add_test(tcase, a_stopped_rank_can_still_end_cleanly);
     tcase_add_test(tcase, who_ignores_sigterm_is_killed_after_the_grace);
+    tcase_add_test(tcase, the_grace_may_come_from_torchruns_variables);
     tcase_add_loop_test(tcase, what_cannot_be_done_is_refused, 0, (int)(sizeof refusals / sizeof *refusals));
     tcase_add_test(tcase, a_script_without_interpreter_runs_in_the_shell);
     tcase_add_test(tcase, a_bare_tandem_is_the_launchers_own_program);

@@ -234,6 +234,38 @@ START_TEST(a_progress_bar_keeps_its_prefix) {
 }
 END_TEST
 
+/* Each shell at the keyboard; what it must run first. */
+static const struct shell {
+    const char *name, *flag, *first;
+} shells[] = {
+    {"bash", "--norc", ":"},
+    {"zsh", "-f", "autoload -U compinit; compinit -D -u"},
+    {"tcsh", "-f", ":"},
+};
+
+START_TEST(the_tabulator_completes_in_each_shell) {
+    const struct shell *s = &shells[_i];
+    char path[] = "/tmp/tandem-completion-XXXXXX", command[256];
+    snprintf(command, sizeof command, "command -v %s > /dev/null", s->name);
+    if (system(command) != 0) return; /* not installed */
+    close(mkstemp(path));
+    snprintf(command, sizeof command, "'%s' run --print-completion %s > %s", TANDEM, s->name, path);
+    ck_assert_int_eq(system(command), 0);
+    terminal t = terminal_start(
+        (const char *[]){"/usr/bin/env", "TERM=xterm", "HISTFILE=/dev/null", s->name, s->flag, "-i", NULL});
+    snprintf(command, sizeof command, "%s; source %s; echo rea''dy\n", s->first, path);
+    terminal_type(&t, command);
+    terminal_expect(&t, "ready\r\n");
+    terminal_type(&t, "tandem run --stand\t");
+    terminal_expect(&t, "--standalone");
+    terminal_type(&t, " --start-method forks\t");
+    terminal_expect(&t, "forkserver");
+    terminal_type(&t, "\025exit\n"); /* Ctrl-U: not that command */
+    terminal_finish(&t);
+    unlink(path);
+}
+END_TEST
+
 Suite *make_suite(void) {
     Suite *suite = suite_create("terminal");
     TCase *tcase = tcase_create("terminal");
@@ -254,6 +286,7 @@ Suite *make_suite(void) {
     tcase_add_loop_test(tcase, the_terminal_is_put_back_at_every_end, 0, 7);
     tcase_add_test(tcase, ctrl_z_puts_the_terminal_back_and_fg_takes_it_again);
     tcase_add_test(tcase, a_progress_bar_keeps_its_prefix);
+    tcase_add_loop_test(tcase, the_tabulator_completes_in_each_shell, 0, 3);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -1,4 +1,4 @@
-#include "launcher/verdict.h"
+#include "launcher/restart.h"
 #include "support/check.h"
 
 #include <errno.h>
@@ -108,10 +108,28 @@ START_TEST(each_ending_has_its_verdict) {
 }
 END_TEST
 
+START_TEST(the_pause_before_a_restart_has_a_limit) {
+    static const double pauses[] = {0.5, 1, 2, 4, 8, 16, 30, 30, 30};
+    launcher_options options = {.max_restarts = 100, .restart_backoff = 0.5};
+    launcher_rank rank = {.life = LAUNCHER_ENDED, .wait_status = EXITED(3), .step = -1, .lost = -1};
+    launcher_verdict verdict = {"failed", 3, 0};
+    launcher_ending ending = {.stop = LAUNCHER_STOP_FAILURE};
+    launcher_history history = {0};
+    for (size_t i = 0; i < sizeof pauses / sizeof *pauses; i++) {
+        launcher_next next = launcher_decide_next(&history, &options, &verdict, &rank, 1, &ending);
+        ck_assert(next.again);
+        ck_assert_double_eq(next.pause, pauses[i]);
+    }
+    options.restart_backoff = 60; /* the user wants more */
+    ck_assert_double_eq(launcher_decide_next(&history, &options, &verdict, &rank, 1, &ending).pause, 60);
+}
+END_TEST
+
 Suite *make_suite(void) {
     Suite *suite = suite_create("verdict");
     TCase *tcase = tcase_create("verdict");
     tcase_add_loop_test(tcase, each_ending_has_its_verdict, 0, (int)(sizeof cases / sizeof *cases));
+    tcase_add_test(tcase, the_pause_before_a_restart_has_a_limit);
     suite_add_tcase(suite, tcase);
     return suite;
 }
