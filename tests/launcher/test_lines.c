@@ -249,6 +249,32 @@ START_TEST(the_order_of_each_rank_is_kept_and_nothing_is_lost) {
 }
 END_TEST
 
+static void count_folded(const bool *said, int count, const char *line, size_t n, void *cookie) {
+    (void)said, (void)count, (void)line;
+    *(size_t *)cookie += n;
+}
+
+/* Few long lines or many short ones that nobody else says: they do not all wait for their time. */
+START_TEST(what_is_held_is_bounded) {
+    enum { TOTAL = 4 << 20 };
+    static char line[64 << 10];
+    static const size_t sizes[] = {sizeof line, 16};
+    launcher_fold *fold;
+    size_t gone = 0, given = 0, n = sizes[_i];
+    ck_assert_int_eq(launcher_fold_open(RANKS, count_folded, &gone, &fold), TD_OK);
+    memset(line, 'x', sizeof line);
+    line[n - 1] = '\n';
+    for (; given < TOTAL; given += n) {
+        snprintf(line, 12, "%010zu", given);
+        launcher_fold_add(fold, 0, line, n, 0);
+        ck_expect(given + n - gone <= 1 << 20, "%zu bytes are held", given + n - gone);
+    }
+    launcher_fold_flush(fold);
+    ck_assert_uint_eq(gone, given);
+    launcher_fold_close(&fold);
+}
+END_TEST
+
 /* --- routes --------------------------------------------------------------------------------------------- */
 
 /* Per rank and stream: c on the console, f in a file, d duplicated, t on the rank's terminal. */
@@ -346,6 +372,7 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, nobody_waits_for_a_rank_that_has_left);
     tcase_add_test(tcase, a_rank_that_repeats_itself_is_heard_twice);
     tcase_add_test(tcase, the_order_of_each_rank_is_kept_and_nothing_is_lost);
+    tcase_add_loop_test(tcase, what_is_held_is_bounded, 0, 2);
     tcase_add_loop_test(tcase, options_give_the_routes_that_torchrun_gives, 0, COUNT(routes));
     tcase_add_loop_test(tcase, wrong_words_are_refused_with_the_option, 0, COUNT(refused));
     tcase_add_test(tcase, a_double_comma_in_a_filter_is_a_comma);

@@ -119,7 +119,7 @@ static bool come_to(pid_t pid, const char *states) {
 }
 
 START_TEST(ctrl_z_suspends_ranks_and_launcher_and_all_deadlines_begin_anew) {
-    launch l = START("-n", "2", "--shutdown-timeout", "1500ms", "--", "sh", "-c",
+    launch l = START("-n", "2", "--shutdown-timeout", "3500ms", "--", "sh", "-c",
                      "trap '' TERM; [ $RANK = 1 ] || echo $$; sed -n '/nothing/p'; sleep 0.2");
     pid_t rank;
     while (sscanf(l.output, "%d", &rank) != 1 || l.output[l.output_n - 1] != '\n') launch_expect_more(&l);
@@ -129,7 +129,7 @@ START_TEST(ctrl_z_suspends_ranks_and_launcher_and_all_deadlines_begin_anew) {
     ck_assert_int_eq(waitpid(l.pid, &l.status, WUNTRACED), l.pid);
     ck_assert(WIFSTOPPED(l.status));
     ck_assert(come_to(rank, "T"));
-    sleep(2); /* longer than the grace */
+    sleep(4); /* longer than the grace */
     kill(l.pid, SIGCONT);
     ck_assert(come_to(rank, "SRD"));
     launch_finish(&l); /* its input ends */
