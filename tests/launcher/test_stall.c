@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -95,16 +96,54 @@ START_TEST(the_whole_job_has_a_limit_restarts_included) {
 }
 END_TEST
 
+/* Once for long, or often: what is counted wrongly adds up. */
 START_TEST(clocks_stand_still_while_the_job_is_suspended) {
+    static const struct { int times, ms; } pauses[] = {{1, 2500}, {3, 900}};
     launch l =
         START("-n", "2", "--timeout", "2s", "--stall-timeout", "1s", "--", RANKS, "*", "say:up", "0", "wait");
     launch_expect(&l, "up\nup\n");
-    kill(l.pid, SIGTSTP);
-    ck_assert_int_eq(waitpid(l.pid, &l.status, WUNTRACED), l.pid);
-    usleep(2500000);
-    kill(l.pid, SIGCONT);
-    usleep(200000);
+    for (int i = 0; i < pauses[_i].times; i++) {
+        kill(l.pid, SIGTSTP);
+        ck_assert_int_eq(waitpid(l.pid, &l.status, WUNTRACED), l.pid);
+        usleep((useconds_t)pauses[_i].ms * 1000);
+        kill(l.pid, SIGCONT);
+        usleep(20000);
+    }
     launch_finish(&l);
+    ck_code(&l, 0);
+    launch_free(&l);
+}
+END_TEST
+
+static bool write_to(const char *group, const char *name, const char *text) {
+    char path[192];
+    snprintf(path, sizeof path, "%s/%s", group, name);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool wrote = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0) close(fd);
+    return wrote;
+}
+
+/* As a batch system does to a whole job, or a laptop to everything: no signal tells of it. Where we may make a group. */
+START_TEST(clocks_stand_still_while_everything_is_frozen) {
+    char group[96], command[512];
+    bool old = access("/sys/fs/cgroup/freezer", F_OK) == 0;
+    snprintf(group, sizeof group, "/sys/fs/cgroup/%standem-frozen-%d", old ? "freezer/" : "", (int)getpid());
+    if (mkdir(group, 0700) != 0) return;
+    const char *state = old ? "freezer.state" : "cgroup.freeze";
+    snprintf(command, sizeof command,
+             "echo $$ > %s/cgroup.procs || exit 99; exec " TANDEM
+             " run -n 2 --timeout 2s --stall-timeout 1s -- " RANKS " '*' say:up 0 wait",
+             group);
+    launch l = launch_start_with((launch_setup){0}, (const char *[]){"sh", "-c", command, NULL});
+    launch_expect(&l, "up\nup\n");
+    if (write_to(group, state, old ? "FROZEN" : "1")) {
+        usleep(2500000);
+        ck_assert(write_to(group, state, old ? "THAWED" : "0"));
+        usleep(200000);
+    }
+    launch_finish(&l);
+    for (int tries = 0; tries < 100 && rmdir(group) != 0; tries++) usleep(10000);
     ck_code(&l, 0);
     launch_free(&l);
 }
@@ -148,7 +187,8 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, a_rank_that_never_came_is_looked_at);
     tcase_add_test(tcase, a_stalled_job_starts_anew_when_it_may);
     tcase_add_test(tcase, the_whole_job_has_a_limit_restarts_included);
-    tcase_add_test(tcase, clocks_stand_still_while_the_job_is_suspended);
+    tcase_add_loop_test(tcase, clocks_stand_still_while_the_job_is_suspended, 0, 2);
+    tcase_add_test(tcase, clocks_stand_still_while_everything_is_frozen);
     tcase_add_test(tcase, clocks_stand_still_while_a_rank_is_debugged);
     tcase_add_test(tcase, clocks_stand_still_while_nobody_reads_our_output);
     suite_add_tcase(suite, tcase);
