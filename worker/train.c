@@ -228,6 +228,7 @@ static td_status report_step(worker_run *run, int64_t epoch) {
 static td_status test(worker_run *run, int64_t epoch, bool draws) {
     worker_score score;
     worker_meter_pause(&run->meter);
+    if (run->ddp) TD_TRY(td_ddp_sync_buffers(run->ddp)); /* one model is tested, whoever has which samples */
     TD_TRY(worker_evaluate(run, draws, &score));
     worker_meter_resume(&run->meter);
     if (run->rank != 0) return TD_OK;

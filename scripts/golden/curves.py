@@ -65,8 +65,10 @@ def train(make_model, optimizer_name, options, steps, data, rank, world):
 
 
 def sample_weights(module, strides):
+    """Of the parameters, then of the floating buffers."""
     records = []
-    for name, parameter in module.named_parameters():
+    buffers = [(name, buffer) for name, buffer in module.named_buffers() if buffer.is_floating_point()]
+    for name, parameter in list(module.named_parameters()) + buffers:
         flat = parameter.detach().reshape(-1)
         records.append({"name": name, "shape": list(parameter.shape), "stride": strides[name],
                         "values": numbers(flat[::strides[name]])})
