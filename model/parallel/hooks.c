@@ -9,6 +9,10 @@ td_status td_ddp_set_hook(td_ddp *ddp, const td_ddp_hook *hook) {
     if (ddp->hook.post)
         return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: it has the hook '%s' already",
                        ddp->hook.name);
+    if (ddp->options.sync != TD_SYNC_REPLICATED)
+        return td_fail(TD_ERR_UNSUPPORTED, 0, "model/parallel",
+                       "ddp: hooks reduce whole buckets on every rank; %s reduces slices",
+                       td_sync_name(ddp->options.sync));
     if (ddp->posted)
         return td_fail(TD_ERR_STATE, 0, "model/parallel", "ddp: a hook set in the middle of a step");
     ddp->hook = *hook;

@@ -35,7 +35,7 @@ typedef struct td_ddp_hook {
     void *cookie;
 } td_ddp_hook;
 
-/* Every rank calls it alike, between steps, once (TD_ERR_STATE). Not called in a group of one, and not in the
+/* Every rank calls it alike, between steps, once (TD_ERR_STATE); TD_ERR_UNSUPPORTED unless the ddp is replicated. Not called in a group of one, and not in the
  * first step of passes with td_ddp_begin, whose scale nobody knows yet: that is reduced plainly. */
 TD_API td_status td_ddp_set_hook(td_ddp *ddp, const td_ddp_hook *hook);
 

@@ -187,6 +187,13 @@ static void run_refused(td_job *job, void *cookie) {
     ck_ok(td_ddp_set_hook(r.ddp, &td_ddp_allreduce_hook));
     ck_fails(td_ddp_compress(r.ddp, TD_DTYPE_F16, false), TD_ERR_STATE, "has the hook 'allreduce'");
     ck_ok(pass(&r, 1));
+    td_ddp *zero;
+    td_module *net;
+    ck_ok(td_module_open(&td_nn_linear, &(td_nn_linear_options){IN, OUT, true}, &net));
+    ck_ok(td_ddp_open(net, r.group, &(td_ddp_options){.sync = TD_SYNC_ZERO1}, &zero));
+    ck_fails(td_ddp_compress(zero, TD_DTYPE_F16, false), TD_ERR_UNSUPPORTED, "zero1 reduces slices");
+    td_ddp_close(&zero);
+    td_module_close(&net);
     close_rank(&r);
 }
 
