@@ -32,20 +32,21 @@ static double get_float(td_dtype dtype, const void *element) {
     return (double)(dtype == TD_DTYPE_F16 ? td_f16_to_f32(half) : td_bf16_to_f32(half));
 }
 
-/* Integers wrap: the low bytes of a sum are those of the wide sum. For bool it is `or`. */
+/* Sums of integers wrap: the low bytes are those of the wide sum. For bool it is `or`. */
 static void put(td_dtype dtype, bench_expected e, size_t i, void *element) {
-    uint64_t sum = 0, ranks = (uint64_t)(e.last - e.first + 1), any = 0;
+    uint64_t sum = 0, most = 0, any = 0, ranks = (uint64_t)(e.last - e.first + 1);
     for (int r = e.first; r <= e.last; r++) {
-        sum += value_at(e.at + i, r);
-        any |= value_at(e.at + i, r) & 1;
+        uint64_t value = value_at(e.at + i, r);
+        sum += value;
+        any |= value & 1;
+        if (value > most) most = value;
     }
     if (td_dtype_is_floating(dtype)) {
-        bool mean = e.op == TD_REDUCE_AVG;
-        put_float(dtype, mean ? (double)sum / (double)ranks : (double)sum * pow((double)ranks, e.again),
-                  element);
+        double grown = (double)sum * pow((double)ranks, e.again);
+        put_float(dtype, e.op == TD_REDUCE_AVG ? (double)sum / (double)ranks : grown, element);
         return;
     }
-    for (int k = 0; k < e.again; k++) sum *= ranks;
+    if (e.op == TD_REDUCE_MAX) sum = most;
     if (dtype == TD_DTYPE_BOOL) sum = any;
     memcpy(element, &sum, td_dtype_size(dtype)); /* the lowest come first */
 }

@@ -5,8 +5,9 @@
 
 #include "dist/call.h"
 
-/* What an element should be: the values of ranks `first` to `last` at place `at`, combined by `op`, and that
- * result of all ranks combined `again` times more. */
+/* What an element should be: the values of ranks `first` to `last` at place `at`, combined by `op` (sum, avg, of
+ * integers max), and that result of all ranks combined `again` times more (f32 and f64, or an `op` which that
+ * does not change). */
 typedef struct bench_expected {
     int first, last;
     size_t at;
