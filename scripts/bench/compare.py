@@ -16,6 +16,7 @@ import pathlib
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -49,11 +50,23 @@ def own_seconds():
     return times.user + times.system + times.children_user + times.children_system
 
 
+class ForeignLoad:
+    """`share`: of the machine's time, what others used while this lasted."""
+
+    def __enter__(self):
+        self.busy, self.own, self.start = busy_seconds(), own_seconds(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_):
+        foreign = busy_seconds() - self.busy - own_seconds() + self.own
+        self.share = max(0.0, foreign / (time.perf_counter() - self.start) / os.cpu_count())
+
+
 def build(compiler, source, *libraries):
     """Compile a peer into build/bench/; gives its path."""
     if not shutil.which(compiler):
         raise Missing(f"there is no {compiler}")
-    program = ROOT / "build" / "bench" / source.removesuffix(".c")
+    program = ROOT / "build" / "bench" / f"{source.removesuffix('.c')}-{compiler}"
     program.parent.mkdir(exist_ok=True)
     if not program.exists() or program.stat().st_mtime < (BENCH / source).stat().st_mtime:
         subprocess.run([compiler, "-O3", "-march=native", str(BENCH / source), "-o", str(program), *libraries], check=True)
@@ -110,7 +123,7 @@ def allreduce():
 
     def gloo():
         need_torch()
-        return by_size(torch_peer("allreduce"))
+        return by_size(torch_peer("allreduce", 2, 100 << 20))
 
     return {"tandem": ours, "floor": floor, "Open MPI": open_mpi, "gloo": gloo}
 
@@ -166,18 +179,26 @@ CONTESTS = {"allreduce": allreduce, "launch": launch, "step": step, "loader": lo
 
 def run_rounds(contestants, count):
     """{contestant: {row: median over the rounds}}; those that are missing are taken out, with a word."""
-    results = {name: [] for name in contestants}
+    results, absent = take_turns(contestants, count)
+    for name, reason in absent.items():
+        print(f"  without {name}: {reason}")
+    return results
+
+
+def take_turns(contestants, count):
+    """({contestant: {row: median over the rounds}}, {contestant that is missing: why})."""
+    results, absent = {name: [] for name in contestants}, {}
     for number in range(count):
         for name in list(results):
-            print(f"  round {number + 1} of {count}: {name:24}", end="\r", flush=True)
+            print(f"  round {number + 1} of {count}: {name:24}", end="\r", file=sys.stderr, flush=True)
             try:
                 results[name].append(contestants[name]())
             except Missing as reason:
-                print(f"  without {name}: {reason}" + " " * 20)
+                absent[name] = str(reason)
                 del results[name]
-    print(" " * 60, end="\r")
+    print(" " * 60, end="\r", file=sys.stderr)
     return {name: {row: statistics.median(one[row] for one in rounds) for row in rounds[0]}
-            for name, rounds in results.items()}
+            for name, rounds in results.items()}, absent
 
 
 def show(results):
@@ -200,11 +221,10 @@ def main():
     print(f"{datetime.datetime.now():%Y-%m-%d %H:%M}, {cpu_model()}, {os.cpu_count()} cores")
     for name in options.contests or CONTESTS:
         print(f"\n{name}: medians of {options.rounds} rounds; N x is the peer's time over ours")
-        busy, own, start = busy_seconds(), own_seconds(), time.perf_counter()
-        results = run_rounds(CONTESTS[name](), options.rounds)
-        foreign = (busy_seconds() - busy - own_seconds() + own) / (time.perf_counter() - start) / os.cpu_count()
+        with ForeignLoad() as load:
+            results = run_rounds(CONTESTS[name](), options.rounds)
         show(results)
-        print(f"  others used {100 * max(0.0, foreign):.0f} % of the machine")
+        print(f"  others used {100 * load.share:.0f} % of the machine")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """PyTorch doing what `tandem bench` does, each printing one JSON object a line. compare.py runs it.
 
-    torch_peer.py allreduce                       two gloo ranks; sizes in bytes and median microseconds
+    torch_peer.py KIND RANKS MAX_BYTES            gloo ranks; sizes in bytes and median microseconds; KIND is allreduce,
+                                                  reduce_scatter, all_gather, broadcast, all_to_all or barrier
     torch_peer.py step MODEL RANKS THREADS LAYOUT BATCH     a training step; LAYOUT is nchw or nhwc
     torch_peer.py loader BATCH                    whole batches gathered from u8 and normalised, one thread
     torch_peer.py noop                            one rank under torchrun: all-reduces one number and leaves
@@ -18,8 +19,10 @@ import torch.multiprocessing as multiprocessing
 import torch.nn as nn
 import torch.nn.functional as F
 
-SIZES = [(8, 200), (1 << 10, 200), (64 << 10, 200), (1 << 20, 100), (4 << 20, 30), (25 << 20, 7), (100 << 20, 3)]
+SIZES = [(8, 100), (64, 100), (1 << 10, 100), (8 << 10, 100), (64 << 10, 100), (256 << 10, 60), (1 << 20, 60), (4 << 20, 20),
+         (25 << 20, 7), (100 << 20, 3)]
 SMALL_BYTES, ROW = 64 << 10, 16
+KINDS = ("allreduce", "reduce_scatter", "all_gather", "broadcast", "all_to_all", "barrier")
 
 
 class MnistCnn(nn.Module):
@@ -71,22 +74,48 @@ def values(count, rank):
     return torch.arange(count, dtype=torch.int64).remainder_(13).add_(1 + rank % 5).to(torch.float32)
 
 
-def allreduce_rank(rank, ranks, rendezvous):
+def course(kind, rank, ranks, count, row):
+    """The call, its fresh input and output, and what the output must be; `count` elements of all ranks together."""
+    part = count // ranks
+    if kind == "allreduce":
+        data = values(count, rank)
+        total = sum(values(count, r) for r in range(ranks)) * float(ranks) ** (row - 1)
+        return lambda: dist.all_reduce(data), data, total
+    if kind == "broadcast":
+        data = values(count, rank)
+        return lambda: dist.broadcast(data, 0), data, values(count, 0)
+    if kind == "reduce_scatter":
+        output, total = torch.empty(part), sum(values(count, r) for r in range(ranks))
+        given = values(count, rank)
+        return lambda: dist.reduce_scatter_tensor(output, given), output, total[rank * part:(rank + 1) * part]
+    output = torch.empty(count)
+    if kind == "all_gather":
+        given = values(part, rank)
+        return lambda: dist.all_gather_into_tensor(output, given), output, torch.cat([values(part, r) for r in range(ranks)])
+    given = values(count, rank)
+    parts = [values(count, r)[rank * part:(rank + 1) * part] for r in range(ranks)]
+    return lambda: dist.all_to_all_single(output, given), output, torch.cat(parts)
+
+
+def collective_rank(rank, ranks, rendezvous, kind, most):
+    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=ranks)
-    for size, repeat in SIZES:
-        count, row = size // 4, ROW if size <= SMALL_BYTES else 1
-        mine, total = values(count, rank), sum(values(count, r) for r in range(ranks)) * float(ranks) ** (row - 1)
+    parts = ranks if kind in ("reduce_scatter", "all_gather", "all_to_all") else 1
+    for size, repeat in [(0, 100)] if kind == "barrier" else [(s, n) for s, n in SIZES if s <= most and s // 4 >= parts]:
+        row, count = ROW if size <= SMALL_BYTES else 1, size // 4 // parts * parts
         times = []
         for _ in range(repeat + 1):
-            data = mine.clone()
+            call, output, expected = (dist.barrier, None, None) if kind == "barrier" else course(kind, rank, ranks, count, row)
             dist.barrier()
             start = now_us()
             for _ in range(row):
-                dist.all_reduce(data)
+                call()
             times.append((now_us() - start) / row)
-            assert torch.equal(data, total)
+            assert output is None or torch.equal(output, expected)
+        slowest = torch.tensor(times[1:], dtype=torch.float64)
+        dist.all_reduce(slowest, dist.ReduceOp.MAX)
         if rank == 0:
-            print(json.dumps({"bytes": size, "median_us": statistics.median(times[1:])}), flush=True)
+            print(json.dumps({"bytes": count * 4, "median_us": slowest.median().item()}), flush=True)
     dist.destroy_process_group()
 
 
@@ -149,8 +178,8 @@ def spawn(main, ranks, *arguments):
 
 if __name__ == "__main__":
     what, arguments = sys.argv[1], sys.argv[2:]
-    if what == "allreduce":
-        spawn(allreduce_rank, 2)
+    if what in KINDS:
+        spawn(collective_rank, int(arguments[0]), what, int(arguments[1]))
     elif what == "step":
         model, ranks, threads, layout, batch = arguments
         spawn(step_rank, int(ranks), model, int(threads), layout, int(batch))
