@@ -1,8 +1,9 @@
 /*
  * A futex hand-off costs some hundred times a hand-off between spinning ranks, so spinning comes first where
- * every rank has a core. Asleep, a rank looks around every 20 ms: at the awaited peer's process, at the
- * clock. A gap between two looks means that this process itself was stopped (Ctrl-Z, a debugger), so patience
- * starts anew.
+ * every rank has a core. Where ranks share cores a rank yields as long as that gives its core to another. Between
+ * sessions, each of which Linux may schedule as one, it does not, and then the rank sleeps. Asleep, it looks around
+ * every 20 ms: at the awaited peer's process, at the clock. A gap between two looks means that this process itself
+ * was stopped (Ctrl-Z, a debugger), so patience starts anew.
  */
 #include "dist/wait.h"
 
@@ -20,7 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SLEEP_MS = 20, GAP_MS = 1000, LOOKS_AT_ONCE = 100, LOOKS_PER_CLOCK = 64 };
+enum { SLEEP_MS = 20, GAP_MS = 1000, LOOKS_PER_CLOCK = 64, YIELDED_NS = 1000 };
 
 static int64_t later(int64_t now, double seconds) {
     return seconds < 1e9 ? now + (int64_t)(seconds * 1e9) : INT64_MAX;
@@ -34,6 +35,9 @@ static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
 static void futex_wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0); }
 
 static bool membarrier(int command) { return syscall(SYS_membarrier, command, 0, 0) == 0; }
+
+/* Ranks share cores, so the one that is awaited may need this very core. */
+static bool is_crowded(const td_waiter *waiter) { return waiter->spin_ns == 0; }
 
 static void relax(void) { __builtin_ia32_pause(); }
 
@@ -78,6 +82,7 @@ int td_waiter_settle(td_waiter *waiter) {
     int cores = CPU_COUNT(&all);
     if (CPU_EQUAL(&all, &mine) && allowed < cores) cores = allowed; /* the container's share */
     bool crowded = waiter->size > cores;
+    if (crowded) atomic_store(&waiter->room->no_membarrier, 1); /* it interrupts all cores at each sleep */
     waiter->spin_ns = crowded ? 0 : 100000;
     waiter->yield_ns = crowded ? 200000 : 300000;
     return allowed / sharing > 1 ? allowed / sharing : 1;
@@ -316,18 +321,21 @@ static td_status wait_patiently(td_waiter *waiter, const td_awaited *awaited, in
     patience p = {.awaited = awaited->rank, .peer = awaited->rank, .doing = doing, .last_look = now};
     begin(waiter, &p, now);
     for (;;) {
-        if (now < yield_until)
+        bool yields = now < yield_until;
+        if (yields)
             sched_yield();
         else
             sleep_for(waiter, awaited, count);
         if (has_come(awaited, count)) return TD_OK;
         if (td_room_is_broken(waiter->room)) return td_room_report(waiter, doing);
-        if (now >= yield_until) {
+        if (!yields) {
             TD_TRY(look_at_peers(waiter, &p, awaited, count));
             TD_TRY(look_at_clock(waiter, &p));
             if (has_come(awaited, count)) return TD_OK;
         }
+        int64_t before = now;
         now = td_clock_ns();
+        if (yields && is_crowded(waiter) && now - before < YIELDED_NS) yield_until = 0;
     }
 }
 
@@ -343,13 +351,11 @@ static td_status wait_long(td_waiter *waiter, const td_awaited *awaited, int cou
 
 td_status td_wait(td_waiter *waiter, const td_awaited *awaited, int count, const td_doing *doing) {
     int64_t spin_until = 0;
-    /* A rank that is on its way comes within less time than a pause takes. */
-    for (int i = 0; i < LOOKS_AT_ONCE; i++)
-        if (has_come(awaited, count)) return TD_OK;
+    if (has_come(awaited, count)) return TD_OK;
     do {
-        for (int i = 0; i < LOOKS_PER_CLOCK; i++) {
-            if (has_come(awaited, count)) return TD_OK;
+        for (int i = 0; i < LOOKS_PER_CLOCK && !is_crowded(waiter); i++) {
             relax();
+            if (has_come(awaited, count)) return TD_OK;
         }
         if (td_room_is_broken(waiter->room)) return td_room_report(waiter, doing);
         if (!spin_until) {

@@ -152,6 +152,7 @@ static td_status split(td_group *parent, int colour, int key, td_group *group) {
     if (!group) return TD_OK;
     shm->waiter.spin_ns = above->waiter.spin_ns; /* the same cores */
     shm->waiter.yield_ns = above->waiter.yield_ns;
+    if (atomic_load(&above->waiter.room->no_membarrier)) atomic_store(&shm->waiter.room->no_membarrier, 1);
     group->state = shm;
     return TD_OK;
 }

@@ -61,12 +61,12 @@ void td_shm_run_small(td_group *group, td_work *work) {
     td_shm_say_done(group, work);
 }
 
-/* Bring the lines of this rank's next entry into its own cache, as owner; processors without the instruction
- * pass over it. */
-static inline void claim_next(td_shm *shm, int rank, uint64_t sequence, size_t bytes) {
-    const uint8_t *entry = (const uint8_t *)td_shm_entry_of(shm, rank, sequence + 1);
+/* Bring the lines of an entry of this rank into its own cache, as owner; processors without the instruction pass
+ * over it. */
+static inline void claim(td_shm_entry *entry, size_t bytes) {
+    const uint8_t *line = (const uint8_t *)entry;
     for (size_t at = 0; at < offsetof(td_shm_entry, payload) + bytes; at += 64)
-        __asm__ volatile("prefetchw %0" : : "m"(entry[at]));
+        __asm__ volatile("prefetchw %0" : : "m"(line[at]));
 }
 
 /* Wait until all have announced this call, and see that it is the same one. */
@@ -82,6 +82,7 @@ static td_status meet(td_group *group, td_work *work) {
         td_fingerprint theirs = td_shm_print_of(entry);
         if (__builtin_expect(theirs.shape != work->print.shape || theirs.count != work->print.count, 0))
             return td_shm_disagree(group, work, r, theirs);
+        for (size_t at = 0; at < work->input_bytes; at += 64) __builtin_prefetch(entry->payload + at);
         uint64_t done = atomic_load_explicit(&entry->done, memory_order_relaxed);
         if (done < freed) freed = done;
     }
@@ -91,11 +92,12 @@ static td_status meet(td_group *group, td_work *work) {
 
 td_status td_shm_run_at_once(td_group *group, td_work *work) {
     td_shm *shm = td_shm_of(group);
+    claim(td_shm_entry_of(shm, group->rank, work->sequence), 0); /* somebody may be looking for the number */
     bool in_turn = !shm->first && !shm->pairs && work->sequence < shm->freed + TD_SHM_RING;
     if (!in_turn || td_room_is_broken(shm->waiter.room) || !td_shm_is_small(group, &work->call))
         return TD_PENDING;
     td_shm_announce(group, work);
-    claim_next(shm, group->rank, work->sequence, work->input_bytes);
+    claim(td_shm_entry_of(shm, group->rank, work->sequence + 1), work->input_bytes);
     td_record_begin(group, work);
     td_record_posted(group, work);
     td_status status = meet(group, work);
