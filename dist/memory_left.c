@@ -29,18 +29,22 @@ static bool find_number(const char *text, const char *key, uint64_t *value) {
     return false;
 }
 
-static uint64_t left_of_group(const char *root, const char *folder, bool v2) {
-    char path[1100], text[8192];
+/* Narrow `left` to what the control group in this folder leaves. */
+static void look_at_group(const char *root, const char *folder, bool v2, td_memory_left *left) {
+    char path[1100], file[1100], text[8192];
     uint64_t limit, used, idle = 0;
-    snprintf(path, sizeof path, "%s/%s", folder, v2 ? "memory.max" : "memory.limit_in_bytes");
-    if (!read_text(root, path, text, sizeof text) || sscanf(text, "%" SCNu64, &limit) != 1) return UINT64_MAX;
+    snprintf(file, sizeof file, "%s/%s", folder, v2 ? "memory.max" : "memory.limit_in_bytes");
+    if (!read_text(root, file, text, sizeof text) || sscanf(text, "%" SCNu64, &limit) != 1) return;
     snprintf(path, sizeof path, "%s/%s", folder, v2 ? "memory.current" : "memory.usage_in_bytes");
-    if (!read_text(root, path, text, sizeof text) || sscanf(text, "%" SCNu64, &used) != 1) return UINT64_MAX;
+    if (!read_text(root, path, text, sizeof text) || sscanf(text, "%" SCNu64, &used) != 1) return;
     snprintf(path, sizeof path, "%s/memory.stat", folder);
     if (read_text(root, path, text, sizeof text))
         find_number(text, v2 ? "inactive_file " : "total_inactive_file ", &idle);
     used -= idle < used ? idle : used;
-    return limit > used ? limit - used : 0;
+    uint64_t rest = limit > used ? limit - used : 0;
+    if (rest >= left->bytes) return;
+    *left = (td_memory_left){.bytes = rest, .by_cgroup = true, .limit = limit, .used = used};
+    memcpy(left->file, file, sizeof file);
 }
 
 /* The group's folder below its mount, from the line of /proc/self/cgroup that has `key` after the number. */
@@ -55,27 +59,43 @@ static bool group_path(const char *cgroups, const char *key, char *path, size_t 
     return false;
 }
 
-static uint64_t left_of_groups(const char *root) {
+static void look_at_groups(const char *root, td_memory_left *left) {
     char cgroups[4096], path[600], folder[1000];
-    uint64_t least = UINT64_MAX;
-    if (!read_text(root, "/proc/self/cgroup", cgroups, sizeof cgroups)) return least;
+    if (!read_text(root, "/proc/self/cgroup", cgroups, sizeof cgroups)) return;
     bool v1 = group_path(cgroups, ":memory:", path, sizeof path);
-    if (!v1 && !group_path(cgroups, "::", path, sizeof path)) return least;
+    if (!v1 && !group_path(cgroups, "::", path, sizeof path)) return;
     const char *mount = v1 ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";
     for (;;) {
         char *slash = strrchr(path, '/');
         snprintf(folder, sizeof folder, "%s%s", mount, slash && !slash[1] ? "" : path);
-        uint64_t left = left_of_group(root, folder, !v1);
-        if (left < least) least = left;
-        if (!slash || !*path) return least;
+        look_at_group(root, folder, !v1, left);
+        if (!slash || !*path) return;
         *slash = 0; /* and now the parent, up to the mount itself */
     }
 }
 
 td_memory_left td_memory_left_read(const char *root) {
     char text[8192];
-    uint64_t machine = UINT64_MAX, group = left_of_groups(root);
+    uint64_t machine;
+    td_memory_left left = {.bytes = UINT64_MAX};
     if (read_text(root, "/proc/meminfo", text, sizeof text) && find_number(text, "MemAvailable:", &machine))
-        machine *= 1024;
-    return (td_memory_left){.bytes = group < machine ? group : machine, .by_cgroup = group < machine};
+        left.bytes = machine * 1024;
+    look_at_groups(root, &left);
+    return left;
+}
+
+td_status td_memory_check(const char *root, uint64_t bytes) {
+    td_memory_left left = td_memory_left_read(root);
+    if (bytes <= left.bytes) return TD_OK;
+    if (!left.by_cgroup)
+        return td_fail(TD_ERR_MEMORY, 0, "dist",
+                       "%" PRIu64 " bytes of shared memory are wanted, but the machine has only %" PRIu64
+                       " left (MemAvailable in /proc/meminfo; the size of /dev/shm does not matter)",
+                       bytes, left.bytes);
+    return td_fail(TD_ERR_MEMORY, 0, "dist",
+                   "%" PRIu64 " bytes of shared memory are wanted, but the container has only %" PRIu64
+                   " left: %.200s is %" PRIu64 ", of which %" PRIu64
+                   " are used; raise it by at least %" PRIu64
+                   " (docker run --memory, Slurm's --mem, systemd's MemoryMax)",
+                   bytes, left.bytes, left.file, left.limit, left.used, bytes - left.bytes);
 }

@@ -144,15 +144,6 @@ void td_segment_release(td_segment **segment) {
     td_free(s);
 }
 
-static td_status check_memory(uint64_t bytes) {
-    td_memory_left left = td_memory_left_read("");
-    if (bytes <= left.bytes) return TD_OK;
-    return td_fail(TD_ERR_MEMORY, 0, "dist",
-                   "%llu bytes of shared memory are wanted, but %s has only %llu left",
-                   (unsigned long long)bytes, left.by_cgroup ? "the container" : "the machine",
-                   (unsigned long long)left.bytes);
-}
-
 /* A given-back extent that is large enough but not wastefully so, or a new one at the end. */
 static td_status claim(td_segment *segment, uint64_t bytes, extent **claimed) {
     header *h = header_of(segment);
@@ -196,7 +187,7 @@ td_status td_segment_alloc(td_segment *segment, size_t bytes, uint64_t *offset) 
     uint64_t pages = ((uint64_t)bytes + TD_SEGMENT_PAGE - 1) / TD_SEGMENT_PAGE * TD_SEGMENT_PAGE;
     extent *e;
     if (!pages) pages = TD_SEGMENT_PAGE;
-    TD_TRY(check_memory(pages));
+    TD_TRY(td_memory_check("", pages));
     TD_TRY(claim(segment, pages, &e));
     td_status status = commit(segment, atomic_load(&e->offset), pages);
     if (status < 0) {

@@ -190,7 +190,7 @@ static void abort_group(td_group *group, int culprit) {
 typedef struct verdict {
     int64_t status;
     uint64_t offset;
-    char text[240];
+    char text[480];
 } verdict;
 
 static td_status alloc(td_group *group, td_block *block) {
@@ -199,7 +199,7 @@ static td_status alloc(td_group *group, td_block *block) {
     verdict v = {0};
     if (group->rank == 0) {
         v.status = td_segment_alloc(shm->segment, bytes, &v.offset);
-        if (v.status) snprintf(v.text, sizeof v.text, "%.239s", td_error_last()->text);
+        if (v.status) snprintf(v.text, sizeof v.text, "%.479s", td_error_last()->text);
     }
     TD_TRY(
         td_group_broadcast(group, &v, sizeof v, TD_DTYPE_U8, 0, (td_device){TD_DEVICE_CPU, 0}, NULL, NULL));

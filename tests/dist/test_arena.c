@@ -96,14 +96,82 @@ START_TEST(what_is_left_is_the_least_of_machine_and_containers) {
     write_file(root, "/sys/fs/cgroup/job/memory.stat", "anon 5\ninactive_file 100000\nactive_file 7\n");
     ck_assert_uint_eq(td_memory_left_read(root).bytes, 200000);
     ck_assert(td_memory_left_read(root).by_cgroup);
+    ck_ok(td_memory_check(root, 200000));
+    ck_fails(
+        td_memory_check(root, 300000), TD_ERR_MEMORY,
+        "300000 bytes of shared memory are wanted, but the container has only 200000 left: "
+        "/sys/fs/cgroup/job/memory.max is 1000000, of which 800000 are used; raise it by at least 100000");
     write_file(root, "/sys/fs/cgroup/job/memory.current", "2000000\n");
     ck_assert_uint_eq(td_memory_left_read(root).bytes, 0);
     write_file(root, "/proc/self/cgroup", "5:memory:/v1\n0::/job/step\n");
     write_file(root, "/sys/fs/cgroup/memory/v1/memory.limit_in_bytes", "3000\n");
     write_file(root, "/sys/fs/cgroup/memory/v1/memory.usage_in_bytes", "1000\n");
     ck_assert_uint_eq(td_memory_left_read(root).bytes, 2000);
+    ck_fails(td_memory_check(root, 2001), TD_ERR_MEMORY,
+             "/sys/fs/cgroup/memory/v1/memory.limit_in_bytes is 3000");
+    write_file(root, "/proc/meminfo", "MemAvailable: 1 kB\n");
+    ck_fails(td_memory_check(root, 2000), TD_ERR_MEMORY, "the machine has only 1024 left (MemAvailable");
     snprintf(command, sizeof command, "rm -r %s", root);
     ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+/* A control group of our own that may use `limit` bytes, below the one of this process; false where none can be made. */
+static bool make_cgroup(char *folder, size_t size, uint64_t limit) {
+    char line[512], path[700], value[32];
+    const char *name = NULL;
+    bool v2 = false;
+    FILE *file = fopen("/proc/self/cgroup", "r");
+    while (!name && file && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = 0;
+        name = strstr(line, ":memory:");
+        if (!name && !strncmp(line, "0::", 3)) name = line, v2 = true;
+    }
+    if (file) fclose(file);
+    if (!name) return false;
+    name = strrchr(name, ':') + 1;
+    snprintf(folder, size, "/sys/fs/cgroup%s%s/tandem-test-%d", v2 ? "" : "/memory", name[1] ? name : "",
+             (int)getpid());
+    if (mkdir(folder, 0755)) return false;
+    snprintf(path, sizeof path, "%s/%s", folder, v2 ? "memory.max" : "memory.limit_in_bytes");
+    snprintf(value, sizeof value, "%llu", (unsigned long long)limit);
+    file = fopen(path, "w");
+    bool made = file && fputs(value, file) >= 0;
+    if (file && fclose(file)) made = false;
+    if (!made) rmdir(folder);
+    return made;
+}
+
+static void move_here(const char *folder) {
+    char path[700];
+    snprintf(path, sizeof path, "%s/cgroup.procs", folder);
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fprintf(file, "%d", (int)getpid());
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void want_more_than_the_container_has(td_job *job, void *cookie) {
+    char limit[700];
+    td_group *group;
+    void *block = NULL;
+    move_here(cookie);
+    snprintf(limit, sizeof limit, "left: %s/memory.", (const char *)cookie);
+    ck_ok(td_group_open(job, NULL, &group));
+    for (int i = 0; i < 2; i++)
+        ck_fails(td_arena_alloc(td_group_arena(group), (size_t)64 << 20, &block), TD_ERR_MEMORY, limit);
+    ck_assert_ptr_nonnull(strstr(td_error_last()->text, "is 67108864, of which "));
+    ck_ok(td_arena_alloc(td_group_arena(group), (size_t)8 << 20, &block));
+    memset(block, 1, (size_t)8 << 20);
+    ck_ok(td_group_barrier(group, NULL));
+    td_group_close(&group);
+}
+
+START_TEST(a_container_that_is_too_small_names_its_limit) {
+    char folder[600];
+    if (!make_cgroup(folder, sizeof folder, (uint64_t)64 << 20)) return; /* not ours to make */
+    run_processes(2, want_more_than_the_container_has, folder);
+    eventually(rmdir(folder) == 0);
 }
 END_TEST
 
@@ -325,6 +393,7 @@ Suite *make_suite(void) {
     tcase_add_loop_test(tcase, every_rank_reaches_every_block, 1, 5);
     tcase_add_test(tcase, shortage_is_a_status_on_all_ranks);
     tcase_add_test(tcase, what_is_left_is_the_least_of_machine_and_containers);
+    tcase_add_test(tcase, a_container_that_is_too_small_names_its_limit);
     tcase_add_test(tcase, two_hundred_groups_leak_nothing);
     tcase_add_test(tcase, a_segment_reuses_what_is_given_back);
     tcase_add_test(tcase, groups_of_one_job_are_independent);
