@@ -45,29 +45,31 @@ static int name_of(const td_waiter *waiter, int rank) {
     return waiter->names && rank >= 0 ? waiter->names[rank] : rank;
 }
 
-td_status td_waiter_open(td_waiter *waiter, td_room *room, const td_group *group) {
-    int rank = group->rank, size = group->size;
-    td_waiter w = {.room = room,
-                   .job = group->job,
-                   .rank = rank,
-                   .size = size,
+td_status td_waiter_open(td_waiter *waiter, const td_group *group) {
+    td_waiter w = {.job = group->job,
+                   .rank = group->rank,
+                   .size = group->size,
                    .names = group->members,
                    .stall_timeout = group->stall_timeout,
                    .stall_report = group->stall_report,
                    .spin_ns = 20000,
                    .yield_ns = 300000};
-    w.peers = td_peers_open(size);
+    w.peers = td_peers_open(group->size);
     if (!w.peers) return TD_ERR_MEMORY;
+    *waiter = w;
+    return TD_OK;
+}
+
+void td_waiter_enter(td_waiter *waiter, td_room *room) {
     if (!membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED)) atomic_store(&room->no_membarrier, 1);
-    td_room_seat *seat = &room->seats[rank];
+    td_room_seat *seat = &room->seats[waiter->rank];
     td_process self = td_process_self();
     seat->pid = self.pid;
     seat->started = self.started;
     seat->pid_space = self.pid_space;
     if (sched_getaffinity(0, sizeof seat->cpus, &seat->cpus)) CPU_ZERO(&seat->cpus);
-    *waiter = w;
+    waiter->room = room;
     td_publish(waiter, &seat->entered, 1);
-    return TD_OK;
 }
 
 int td_waiter_settle(td_waiter *waiter) {
@@ -90,8 +92,10 @@ int td_waiter_settle(td_waiter *waiter) {
 
 void td_waiter_close(td_waiter *waiter) {
     if (!waiter->peers) return;
-    atomic_store(&waiter->room->seats[waiter->rank].left, 1);
-    td_wake(waiter);
+    if (waiter->room) {
+        atomic_store(&waiter->room->seats[waiter->rank].left, 1);
+        td_wake(waiter);
+    }
     td_peers_close(&waiter->peers, waiter->size);
     *waiter = (td_waiter){0};
 }

@@ -73,11 +73,13 @@ typedef struct td_waiter {
     bool told; /* the launcher knows that a rank is lost */
 } td_waiter;
 
-/* Take this rank's seat in the group's room. *Yours* until td_waiter_close. */
-td_status td_waiter_open(td_waiter *waiter, td_room *room, const td_group *group);
+/* The private side, *yours* until td_waiter_close. All that may fail is done here, before others count on this rank. */
+td_status td_waiter_open(td_waiter *waiter, const td_group *group);
+/* Take this rank's seat in the group's room. */
+void td_waiter_enter(td_waiter *waiter, td_room *room);
 /* When all have entered: see how many cores there are, for waiting and for computing (the return value). */
 int td_waiter_settle(td_waiter *waiter);
-/* Announce that this rank leaves, and free the private side. A waiter of zeros is fine. */
+/* Announce that this rank leaves, if it has entered, and free the private side. A waiter of zeros is fine. */
 void td_waiter_close(td_waiter *waiter);
 
 /* Note what this rank calls now, for others' messages. */

@@ -56,7 +56,7 @@ static td_status enter(td_group *group, td_shm *shm) {
     shm->control = td_segment_at(shm->segment, shm->control_offset);
     shm->members = (td_shm_member *)((uint8_t *)shm->control + members_offset(group->size));
     td_room *room = (td_room *)((uint8_t *)shm->control + room_offset());
-    TD_TRY(td_waiter_open(&shm->waiter, room, group));
+    td_waiter_enter(&shm->waiter, room);
     for (int r = 0; r < group->size; r++) {
         const td_awaited seat = {.rank = r, .counter = &room->seats[r].entered, .value = 1};
         TD_TRY(td_wait(&shm->waiter, &seat, 1, &doing));
@@ -64,9 +64,13 @@ static td_status enter(td_group *group, td_shm *shm) {
     return TD_OK;
 }
 
-static td_shm *make_state(void) {
+static td_shm *make_state(const td_group *group) {
     td_shm *shm = td_calloc(1, sizeof *shm);
-    if (shm) shm->reduce = td_reduce_select();
+    if (!shm || td_waiter_open(&shm->waiter, group) < 0) {
+        td_free(shm);
+        return NULL;
+    }
+    shm->reduce = td_reduce_select();
     return shm;
 }
 
@@ -77,7 +81,7 @@ static void drop_state(td_shm *shm) {
 }
 
 static td_status open_group(td_group *group) {
-    td_shm *shm = make_state();
+    td_shm *shm = make_state(group);
     if (!shm) return TD_ERR_MEMORY;
     td_status status = td_job_segment(group->job, group->stall_timeout, &shm->segment);
     if (status >= 0) {
@@ -128,7 +132,7 @@ static td_status accept(const td_group *parent, const td_group *group, const off
 }
 
 static td_status split(td_group *parent, int colour, int key, td_group *group) {
-    td_shm *above = td_shm_of(parent), *shm = group ? make_state() : NULL;
+    td_shm *above = td_shm_of(parent), *shm = group ? make_state(group) : NULL;
     offer mine = make_offer(above, group, shm), *offers = td_calloc((size_t)parent->size, sizeof *offers);
     (void)colour, (void)key;
     td_error own = *td_error_last();

@@ -8,7 +8,7 @@
 
 #include <sys/types.h>
 
-enum { RANKS_MAX = 16 };
+enum { RANKS_MAX = 64 };
 
 /* What one rank does; a failed assertion there fails the test. */
 typedef void rank_body(td_job *job, void *cookie);
@@ -18,13 +18,18 @@ void run_threads(int count, rank_body *body, void *cookie);
 
 /* The same as processes. The job's environment is that of `tandem run` with a fresh arena, and with a control
  * channel if `control` is not NULL: control[r] is then the launcher's end. Every rank must exit with 0,
- * except those named in `lost` (a bit per rank), which must not. */
+ * except those named in `lost` (a bit for each of the first 32), which must not. */
 void run_processes(int count, rank_body *body, void *cookie);
 void run_processes_but(int count, rank_body *body, void *cookie, unsigned lost, int *control);
 
 /* For one rank at a time: start and reap by hand. The arena is made with td_job_make_arena. */
 pid_t start_rank(int rank, int count, int arena, int control, rank_body *body, void *cookie);
 int reap(pid_t pid); /* exit code, or 128 + signal */
+
+/* Have this process stopped and go on at times that `seed` chooses, some milliseconds each, until it is relieved. */
+typedef struct tormentor tormentor;
+tormentor *torment(unsigned seed);
+void relieve(tormentor *t);
 
 /* An environment as a list of "NAME=value" that ends with NULL. */
 td_status open_job(const char *const *environment, td_job **job);
