@@ -54,6 +54,10 @@ typedef struct td_backend {
      * work->call.timeout where that is not 0. Must advance all posted works meanwhile. */
     td_status (*wait)(td_group *group, td_work *work);
 
+    /* The first of the group's ranks after `after` (-1: of all) for which this posted work waits; -1: none is
+     * known. NULL: it never is. */
+    int (*missing)(const td_group *group, const td_work *work, int after);
+
     /* Make `queue` wait for the work. NULL: queues are trivial here, so dist waits on the host. */
     td_status (*order)(td_group *group, td_work *work, td_queue queue);
 

@@ -56,6 +56,7 @@ struct td_group {
     const td_backend *backend;
     void *state; /* the backend's */
     int rank, size;
+    int node;        /* this rank's machine, in the order of their first ranks; 0 where the backend has one */
     int *members;    /* the job's rank of each rank; NULL: the same */
     uint64_t posted; /* collectives so far */
     uint64_t paired; /* sends and receives so far */

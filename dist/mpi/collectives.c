@@ -5,17 +5,13 @@
  *   data     what others need of this rank goes out, what this rank needs comes in; a reduction's slices too
  *   results  all_reduce and reduce: reduced slices go where they are wanted
  */
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "dist/mpi/mpi.h"
 #include "dist/wait.h"
 
-#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { STAGE_QUEUED, STAGE_PRINTS, STAGE_DATA, STAGE_RESULTS };
 
@@ -123,12 +119,14 @@ static td_status begin_routes(td_group *group, const td_work *work, bool results
     for (int step = 1; step < group->size; step++) { /* receives first: what arrives has a place */
         int peer = (group->rank + group->size - step) % group->size;
         route r = results ? result_route(group, &work->call, peer) : data_route(group, &work->call, peer);
-        TD_TRY(td_mpi_receive(&m->batch, m->calls, TD_MPI_TAG_DATA, peer, r.receive, r.receive_bytes));
+        TD_TRY(td_mpi_receive(&m->batch, group, m->calls, td_mpi_tag_of(m, TD_MPI_DATA), peer, r.receive,
+                              r.receive_bytes));
     }
     for (int step = 1; step < group->size; step++) { /* each rank begins with another one */
         int peer = (group->rank + step) % group->size;
         route r = results ? result_route(group, &work->call, peer) : data_route(group, &work->call, peer);
-        TD_TRY(td_mpi_send(&m->batch, m->calls, TD_MPI_TAG_DATA, peer, r.send, r.send_bytes));
+        TD_TRY(td_mpi_send(&m->batch, group, m->calls, td_mpi_tag_of(m, TD_MPI_DATA), peer, r.send,
+                           r.send_bytes));
     }
     return TD_OK;
 }
@@ -136,13 +134,13 @@ static td_status begin_routes(td_group *group, const td_work *work, bool results
 static td_status begin_prints(td_group *group, const td_work *work) {
     td_mpi *m = td_mpi_of(group);
     m->own = m->prints[group->rank] = (td_mpi_print){work->sequence + 1, work->print};
+    int tag = td_mpi_tag_of(m, TD_MPI_PRINT);
     for (int peer = 0; peer < group->size; peer++)
         if (peer != group->rank)
-            TD_TRY(
-                td_mpi_receive(&m->batch, m->calls, TD_MPI_TAG_PRINT, peer, &m->prints[peer], sizeof m->own));
+            TD_TRY(td_mpi_receive(&m->batch, group, m->calls, tag, peer, &m->prints[peer], sizeof m->own));
     for (int peer = 0; peer < group->size; peer++)
         if (peer != group->rank)
-            TD_TRY(td_mpi_send(&m->batch, m->calls, TD_MPI_TAG_PRINT, peer, &m->own, sizeof m->own));
+            TD_TRY(td_mpi_send(&m->batch, group, m->calls, tag, peer, &m->own, sizeof m->own));
     return TD_OK;
 }
 
@@ -211,7 +209,7 @@ static td_status step(td_group *group, td_work *work, bool *finished) {
 static td_status advance_collectives(td_group *group) {
     td_mpi *m = td_mpi_of(group);
     while (m->first) {
-        TD_TRY(td_mpi_batch_test(&m->batch));
+        TD_TRY(td_mpi_batch_test(&m->batch, group));
         if (m->batch.pending > 0) return TD_OK;
         td_work *work = m->first;
         bool finished = false;
@@ -225,32 +223,6 @@ static td_status advance_collectives(td_group *group) {
     return TD_OK;
 }
 
-/* --- sends and receives --------------------------------------------------------------------------------- */
-
-static bool same_line(const td_call *a, const td_call *b) {
-    return a->kind == b->kind && a->root == b->root && a->tag == b->tag;
-}
-
-static td_status advance_pairs(td_group *group) {
-    td_mpi *m = td_mpi_of(group);
-    for (td_mpi_pair **at = &m->first_pair; *at;) {
-        td_mpi_pair *pair = *at;
-        TD_TRY(td_mpi_batch_test(&pair->batch));
-        bool first = true; /* of those that complete in order */
-        for (td_mpi_pair *p = m->first_pair; p != pair; p = p->next)
-            first = first && !same_line(&p->work->call, &pair->work->call);
-        if (pair->batch.pending > 0 || !first) {
-            at = &pair->next;
-            continue;
-        }
-        *at = pair->next;
-        td_work_finish(pair->work, TD_OK);
-        td_mpi_batch_free(&pair->batch);
-        td_free(pair);
-    }
-    return TD_OK;
-}
-
 /* --- news ----------------------------------------------------------------------------------------------- */
 
 static td_status hear_news(td_group *group) {
@@ -259,10 +231,15 @@ static td_status hear_news(td_group *group) {
     MPI_Status status;
     TD_TRY(td_mpi_status(MPI_Test(&m->news_request, &there, &status), "MPI_Test"));
     if (!there) return TD_OK;
-    if (!m->news.left) return td_fail((td_status)m->news.status, 0, "dist/mpi", "%s", m->news.text);
-    m->left[status.MPI_SOURCE] = true;
-    return td_mpi_status(MPI_Irecv(&m->news, sizeof m->news, MPI_BYTE, MPI_ANY_SOURCE, TD_MPI_TAG_NEWS,
-                                   m->calls, &m->news_request),
+    if (!m->news.left) {
+        td_doing doing = {.number = group->posted};
+        td_watch_tell_lost(&m->watch, group, m->news.culprit, (td_status)m->news.status, &doing);
+        return td_fail((td_status)m->news.status, 0, "dist/mpi", "%s", m->news.text);
+    }
+    for (int r = 0; r < group->size; r++)
+        if (td_group_name(group, r) == status.MPI_SOURCE) td_watch_note_left(&m->watch, r);
+    return td_mpi_status(MPI_Irecv(&m->news, sizeof m->news, MPI_BYTE, MPI_ANY_SOURCE,
+                                   td_mpi_tag_of(m, TD_MPI_NEWS), m->calls, &m->news_request),
                          "MPI_Irecv");
 }
 
@@ -273,20 +250,20 @@ void td_mpi_tell(td_group *group, bool left, int culprit) {
     if (!left) snprintf(m->farewell.text, sizeof m->farewell.text, "%.479s", td_error_last()->text);
     int bytes = left ? (int)offsetof(td_mpi_news, text) : (int)sizeof m->farewell;
     for (int r = 0; r < group->size; r++)
-        if (r != group->rank && !m->left[r])
-            MPI_Isend(&m->farewell, bytes, MPI_BYTE, r, TD_MPI_TAG_NEWS, m->calls, &m->farewells[r]);
+        if (r != group->rank && !atomic_load(&m->watch.seats[r].left))
+            MPI_Isend(&m->farewell, bytes, MPI_BYTE, td_group_name(group, r), td_mpi_tag_of(m, TD_MPI_NEWS),
+                      m->calls, &m->farewells[r]);
 }
 
 /* --- progress ------------------------------------------------------------------------------------------- */
 
-/* Nothing that is posted will ever be done; the others are told, unless they told us. */
-static td_status fail_all(td_group *group, bool told) {
+td_status td_mpi_fail(td_group *group, bool told, int culprit) {
     td_mpi *m = td_mpi_of(group);
     td_status status = td_group_break(group);
     td_mpi_lock();
-    if (!told) td_mpi_tell(group, false, group->rank);
-    td_mpi_batch_drop(&m->batch);
-    for (td_mpi_pair *p = m->first_pair; p; p = p->next) td_mpi_batch_drop(&p->batch);
+    if (!told) td_mpi_tell(group, false, culprit);
+    td_mpi_batch_cancel(&m->batch);
+    td_mpi_fail_pairs(group, status);
     td_mpi_unlock();
     for (td_work *work = m->first; work;) {
         td_work *next = work->next;
@@ -295,24 +272,18 @@ static td_status fail_all(td_group *group, bool told) {
         work = next;
     }
     m->first = m->last = NULL;
-    while (m->first_pair) {
-        td_mpi_pair *p = m->first_pair;
-        m->first_pair = p->next;
-        td_work_finish(p->work, status);
-        td_mpi_batch_free(&p->batch);
-        td_free(p);
-    }
     return status;
 }
 
 td_status td_mpi_test(td_group *group) {
+    if (group->broken.status != TD_OK) return td_mpi_fail(group, true, -1);
     td_mpi_lock();
     td_status status = hear_news(group);
     bool told = status < 0;
     if (status >= 0) status = advance_collectives(group);
-    if (status >= 0) status = advance_pairs(group);
+    if (status >= 0) status = td_mpi_advance_pairs(group);
     td_mpi_unlock();
-    return status < 0 ? fail_all(group, told) : TD_OK;
+    return status < 0 ? td_mpi_fail(group, told, -1) : TD_OK;
 }
 
 td_status td_mpi_post(td_group *group, td_work *work) {
@@ -327,71 +298,32 @@ td_status td_mpi_post(td_group *group, td_work *work) {
     return td_mpi_test(group);
 }
 
-td_status td_mpi_post_pair(td_group *group, td_work *work) {
-    td_mpi *m = td_mpi_of(group);
-    const td_call *c = &work->call;
-    size_t bytes = c->count * td_dtype_size(c->dtype);
-    td_mpi_pair *pair = td_calloc(1, sizeof *pair), **at = &m->first_pair;
-    if (!pair) return fail_all(group, false);
-    pair->work = work;
-    while (*at) at = &(*at)->next;
-    *at = pair;
-    td_mpi_lock();
-    td_status status = c->kind == TD_CALL_SEND
-                           ? td_mpi_send(&pair->batch, m->pairs, c->tag, c->root, c->input, bytes)
-                           : td_mpi_receive(&pair->batch, m->pairs, c->tag, c->root, c->output, bytes);
-    td_mpi_unlock();
-    return status < 0 ? fail_all(group, false) : td_mpi_test(group);
-}
+/* --- waiting -------------------------------------------------------------------------------------------- */
 
-/* Who keeps this work waiting; -1: unknown. */
-static int missing_for(const td_group *group, const td_work *work) {
+int td_mpi_missing(const td_group *group, const td_work *work, int after) {
     const td_mpi *m = td_mpi_of(group);
-    for (const td_mpi_pair *p = m->first_pair; p; p = p->next)
-        if (p->work == work) return td_mpi_batch_missing(&p->batch);
-    return td_mpi_batch_missing(&m->batch);
+    for (const td_mpi_pair *p = m->first_pair; p; p = p->next) {
+        if (p->work != work) continue;
+        int peer = p->matched ? td_mpi_batch_missing(&p->batch, -1) : work->call.root;
+        return peer > after ? peer : -1;
+    }
+    return td_mpi_batch_missing(&m->batch, after);
 }
 
 /* What this rank is in, for messages: the collective that is under way, or the pair. */
 static td_doing waits_in(const td_group *group, const td_work *work) {
     const td_mpi *m = td_mpi_of(group);
     if (!td_call_traits_of(work->call.kind)->pairs && m->first) work = m->first;
-    return (td_doing){work->print, work->sequence + 1};
-}
-
-/* Does the wait go on? A peer that has closed the group gets a moment for what it had sent before. */
-static td_status look_at_clock(td_group *group, const td_work *work, int64_t since, bool *reported) {
-    const double waited = (double)(td_clock_ns() - since) * 1e-9;
-    double limit = work->call.timeout > 0 ? work->call.timeout : group->stall_timeout;
-    int peer = missing_for(group, work);
-    td_doing doing = waits_in(group, work);
-    if (peer >= 0 && td_mpi_of(group)->left[peer] && waited > 0.1)
-        return td_fail(TD_ERR_PEER, 0, "dist/mpi", "rank %d has left the group and does not come to %s",
-                       td_group_name(group, peer), td_doing_describe(&doing).text);
-    if (waited > limit)
-        return td_fail(TD_ERR_TIMEOUT, 0, "dist/mpi", "rank %d did not come to %s within %g s",
-                       td_group_name(group, peer), td_doing_describe(&doing).text, limit);
-    if (waited > group->stall_report && !*reported) {
-        *reported = true;
-        td_log_line(TD_LOG_WARN, "dist/mpi", "rank %d has waited %g s for rank %d in %s",
-                    td_group_name(group, group->rank), group->stall_report, td_group_name(group, peer),
-                    td_doing_describe(&doing).text);
-    }
-    return TD_OK;
+    return (td_doing){.print = work->print, .number = work->sequence + 1};
 }
 
 td_status td_mpi_wait(td_group *group, td_work *work) {
-    int64_t since = td_clock_ns();
-    bool reported = false;
-    for (long turns = 0;; turns++) {
-        TD_TRY(td_mpi_test(group));
-        if (work->status != TD_PENDING) return work->status;
-        if (turns < 100) continue;
-        if (turns < 1000) {
-            sched_yield();
-            continue;
-        }
-        nanosleep(&(struct timespec){0, turns < 5000 ? 20000 : 200000}, NULL);
-        if (look_at_clock(group, work, since, &reported) < 0) return fail_all(group, false);
-    }
+    static const td_asked ask = {td_mpi_test, td_mpi_missing, waits_in};
+    td_mpi *m = td_mpi_of(group);
+    int culprit;
+    td_doing doing = waits_in(group, work);
+    td_status status = td_watch_wait(&m->watch, group, work, &ask, &culprit);
+    if (status >= 0 || group->broken.status != TD_OK) return status;
+    td_watch_tell_lost(&m->watch, group, culprit, status, &doing);
+    return td_mpi_fail(group, false, culprit);
 }

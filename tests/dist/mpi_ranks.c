@@ -1,11 +1,14 @@
 /*
- * A rank of the tests of groups over MPI, on the public interface: mpi_ranks WHAT. "all" compares every call with a
+ * A rank of the tests of groups over MPI, on the public interface: mpi_ranks WHAT [BACKEND]. "all" compares every call with a
  * plain model of it; the others are single faults. Says "ok", or what is wrong and leaves with 1.
  */
 #include "dist/group.h"
 #include "dist/job.h"
 
+#include <limits.h>
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,6 +188,78 @@ static void run_parts(void) {
     td_group_close(&part);
 }
 
+/* Parts of parts, beside each other; and a group opened anew after all of them are closed. */
+static void run_groups(void) {
+    for (int i = 0; i < 100; i++) {
+        td_group *half = NULL, *quarter = NULL, *again = NULL;
+        float x = 1;
+        td_call sum = {.kind = TD_CALL_ALL_REDUCE, .count = 1, .input = &x, .output = &x};
+        OK(td_group_split(group, me < n / 2, me, &half));
+        OK(td_group_split(half, td_group_rank(half) % 2 ? -1 : 0, 0, &quarter));
+        EXPECT((quarter == NULL) == (td_group_rank(half) % 2 == 1), "a rank is in the wrong part");
+        OK(td_group_post(half, &sum, NULL));
+        EXPECT(x == (float)td_group_size(half), "the sum over a half is %g", x);
+        if (quarter) OK(td_group_post(quarter, &sum, NULL));
+        EXPECT(!quarter || x == (float)(td_group_size(half) * td_group_size(quarter)), "over a quarter %g",
+               x);
+        td_group_close(&half); /* the part outlives it */
+        if (quarter) OK(td_group_barrier(quarter, NULL));
+        td_group_close(&quarter);
+        if (i % 10) continue;
+        OK(td_group_open(job, &(td_group_options){.backend = td_group_backend(group)}, &again));
+        OK(td_group_barrier(again, NULL));
+        td_group_close(&again);
+    }
+}
+
+static void *use_group(void *cookie) {
+    td_group *part = cookie;
+    for (int i = 0; i < 300; i++) {
+        float x[40];
+        for (int k = 0; k < 40; k++) x[k] = (float)(i + k);
+        OK(td_group_all_reduce(part, x, 40, TD_DTYPE_F32, TD_REDUCE_SUM, (td_device){0}, NULL, NULL));
+        for (int k = 0; k < 40; k++) EXPECT(x[k] == (float)((i + k) * n), "thread's sum %d is %g", i, x[k]);
+    }
+    return NULL;
+}
+
+/* A group for each of several threads, all at once. */
+static void run_threads(void) {
+    enum { THREADS = 3 };
+    td_group *parts[THREADS];
+    pthread_t threads[THREADS];
+    for (int t = 0; t < THREADS; t++) OK(td_group_split(group, 0, me, &parts[t]));
+    for (int t = 0; t < THREADS; t++)
+        EXPECT(!pthread_create(&threads[t], NULL, use_group, parts[t]), "no thread");
+    for (int t = 0; t < THREADS; t++) pthread_join(threads[t], NULL);
+    for (int t = 0; t < THREADS; t++) td_group_close(&parts[t]);
+}
+
+/* More bytes than an int can count. */
+static void run_big(void) {
+    const size_t count = ((size_t)1 << 31) + 8;
+    uint8_t *data = malloc(count);
+    EXPECT(data, "no memory");
+    for (size_t i = 0; i < count; i++) data[i] = (uint8_t)(me ? 0 : i * 2654435761u >> 24);
+    OK(td_group_broadcast(group, data, count, TD_DTYPE_U8, 0, (td_device){0}, NULL, NULL));
+    for (size_t i = 0; i < count; i++)
+        EXPECT(data[i] == (uint8_t)(i * 2654435761u >> 24), "byte %zu is %d", i, data[i]);
+    free(data);
+}
+
+/* Two ranks do not mean the same by a message. */
+static void run_message(void) {
+    float x[4] = {0};
+    td_call call = {.kind = me ? TD_CALL_RECV : TD_CALL_SEND, .root = !me, .tag = INT_MAX, .count = 0};
+    call.input = call.output = x;
+    if (me < 2) OK(td_group_post(group, &call, NULL)); /* no data at all, under the largest tag */
+    call.count = me ? 4 : 3;
+    td_status status = td_group_post(group, me < 2 ? &call : &(td_call){.kind = TD_CALL_BARRIER}, NULL);
+    if (me == 0 && status >= 0) status = td_group_barrier(group, NULL); /* its message was gone */
+    printf("rank %d: %s: %s\n", me, td_status_name(status), td_error_last()->text);
+    fflush(stdout);
+}
+
 static void run_fault(const char *what) {
     float x = 1;
     td_call sum = {.kind = TD_CALL_ALL_REDUCE, .count = 1, .input = &x, .output = &x};
@@ -196,7 +271,13 @@ static void run_fault(const char *what) {
         nanosleep(&(struct timespec){2, 0}, NULL);
         _exit(0);
     }
-    td_status status = td_group_post(group, &sum, NULL);
+    if (strcmp(what, "late") == 0 || strcmp(what, "stop") == 0) sum.timeout = 1;
+    if (strcmp(what, "kill") == 0 && me == 1) raise(SIGKILL);
+    if (strcmp(what, "stop") == 0 && me == 1) raise(SIGSTOP);
+    td_group *part;
+    bool splits = strcmp(what, "split") == 0;
+    if (splits && me == 1) nanosleep(&(struct timespec){8, 0}, NULL);
+    td_status status = splits ? td_group_split(group, 0, 0, &part) : td_group_post(group, &sum, NULL);
     printf("rank %d: %s: %s\n", me, td_status_name(status), td_error_last()->text);
     fflush(stdout);
     nanosleep(&(struct timespec){0, 300000000}, NULL); /* the others say theirs before a launcher ends them */
@@ -204,7 +285,14 @@ static void run_fault(const char *what) {
 
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "all";
-    td_group_options options = {.backend = "mpi", .stall_timeout = strcmp(what, "late") == 0 ? 1 : 20};
+    const char *backend = argc > 2 ? argv[2] : "mpi";
+    td_group_options options = {.backend = backend,
+                                .stall_timeout = strcmp(what, "absent") == 0  ? 1
+                                                 : strcmp(what, "split") == 0 ? 6
+                                                                              : 30};
+    if (strcmp(what, "absent") == 0 && getenv("OMPI_COMM_WORLD_RANK") &&
+        *getenv("OMPI_COMM_WORLD_RANK") == '1')
+        nanosleep(&(struct timespec){4, 0}, NULL);
     if (td_job_open(&job) < 0 || td_group_open(job, &options, &group) < 0) {
         fprintf(stderr, "%s\n", td_error_last()->text);
         return 1;
@@ -216,6 +304,14 @@ int main(int argc, char **argv) {
         run_forms();
         run_pairs();
         run_parts();
+    } else if (strcmp(what, "groups") == 0) {
+        run_groups();
+    } else if (strcmp(what, "threads") == 0) {
+        run_threads();
+    } else if (strcmp(what, "big") == 0) {
+        run_big();
+    } else if (strcmp(what, "message") == 0) {
+        run_message();
     } else {
         run_fault(what);
     }
