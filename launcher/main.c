@@ -68,8 +68,9 @@ static int answer_unknown(const char *name) {
 /* --- -n of any sub-command ------------------------------------------------------------------------------ */
 
 /* Options of `tandem run` that may stand among a sub-command's own when it launches itself. */
-static const char *const launch_options[] = {"--shutdown-timeout", "--report", "--trace-dir", "--bind-to",
-                                             "--map-by"};
+static const char *const launch_options[] = {"--shutdown-timeout", "--report",        "--trace-dir",
+                                             "--bind-to",          "--map-by",        "--max-restarts",
+                                             "--restart-backoff",  "--preempt-signal"};
 
 /* How many arguments from argv[0] on are the option -n with its value; 0: it is another. */
 static int match_ranks(char **argv) {

@@ -66,7 +66,7 @@ static void print_line(worker_display *d, const char *text) {
 
 void worker_display_line(worker_display *d, const char *format, ...) {
     if (!d) return;
-    char text[1024];
+    char text[5000]; /* a command line and more */
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);

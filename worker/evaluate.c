@@ -6,6 +6,7 @@
 #include "model/ops/ops.h"
 #include "model/tensor/scope.h"
 #include "worker/groups.h"
+#include "worker/stop.h"
 
 enum { SAMPLES_AT_ONCE = 32 }; /* per rank: no more activations than a usual training step has */
 
@@ -17,6 +18,7 @@ typedef struct sums {
     int64_t correct, samples;
     double loss;
     double *group_losses; /* instead of loss, with sample groups */
+    bool cut_short;
 } sums;
 
 static td_status score_batch(worker_run *run, const td_batch *batch, sums *sums) {
@@ -48,6 +50,8 @@ static td_status score_share(worker_run *run, td_loader *loader, int64_t share, 
     TD_TRY(td_loader_start(loader, 0));
     for (int64_t cursor = 0;;) {
         td_batch batch;
+        sums->cut_short = worker_stop_signal() != 0;
+        if (sums->cut_short) return TD_OK;
         td_job_progress(run->job, TD_PHASE_TESTING, run->step);
         TD_TRY(td_loader_next(loader, &batch));
         if (batch.count == TD_SAMPLER_END) return TD_OK;
@@ -85,13 +89,14 @@ static td_status score_own_share(worker_run *run, bool draws, sums *sums) {
 /* The sums of all ranks. */
 static td_status add_up(worker_run *run, const sums *own, worker_score *score) {
     td_device cpu = {0};
-    int64_t counts[2] = {own->correct, own->samples};
+    int64_t counts[3] = {own->correct, own->samples, own->cut_short};
     double loss = own->loss;
-    TD_TRY(td_group_all_reduce(run->group, counts, 2, TD_DTYPE_I64, TD_REDUCE_SUM, cpu, NULL, NULL));
+    TD_TRY(td_group_all_reduce(run->group, counts, 3, TD_DTYPE_I64, TD_REDUCE_SUM, cpu, NULL, NULL));
     if (run->groups)
         TD_TRY(worker_sum_groups(run->group, own->group_losses, run->options.sample_groups, &loss));
     else
         TD_TRY(td_group_all_reduce(run->group, &loss, 1, TD_DTYPE_F64, TD_REDUCE_SUM, cpu, NULL, NULL));
+    if (counts[2]) return TD_PENDING;
     *score = (worker_score){.correct = counts[0], .samples = counts[1], .loss = loss / (double)counts[1]};
     return TD_OK;
 }

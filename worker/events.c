@@ -31,6 +31,10 @@ void worker_event_start(const worker_options *o, const worker_setting *s) {
     json_object_set_new(event, "seed", json_integer(o->seed));
     json_object_set_new(event, "train_samples", json_integer(s->train_samples));
     json_object_set_new(event, "test_samples", json_integer(s->test_samples));
+    if (s->resumed_from) {
+        json_object_set_new(event, "resumed_from", json_string(s->resumed_from));
+        json_object_set_new(event, "resumed_step", json_integer(s->resumed_step));
+    }
     print(event);
 }
 
@@ -45,6 +49,17 @@ void worker_event_eval(int64_t epoch, int64_t step, const worker_score *s) {
     print(json_pack("{ss sI sI so so sI sI}", "event", "eval", "epoch", (json_int_t)epoch, "step",
                     (json_int_t)step, "loss", real(s->loss), "accuracy", real(accuracy), "correct",
                     (json_int_t)s->correct, "samples", (json_int_t)s->samples));
+}
+
+void worker_event_checkpoint(const td_checkpoint_saved *saved) {
+    print(json_pack("{ss sI ss sI so so}", "event", "checkpoint", "step", (json_int_t)saved->step, "path",
+                    saved->path, "bytes", (json_int_t)saved->bytes, "seconds", real(saved->seconds),
+                    "blocked_seconds", real(saved->blocked_seconds)));
+}
+
+void worker_event_stopped(int64_t step, const char *signal, const char *path, const char *command) {
+    print(json_pack("{ss sI ss ss ss}", "event", "stopped", "step", (json_int_t)step, "signal", signal,
+                    "path", path, "resume", command));
 }
 
 void worker_event_end(const worker_ending *e) {

@@ -6,6 +6,7 @@
 #ifndef TANDEM_WORKER_EVENTS_H
 #define TANDEM_WORKER_EVENTS_H
 
+#include "model/checkpoint/checkpoint.h"
 #include "worker/display.h"
 #include "worker/options.h"
 
@@ -13,6 +14,8 @@ typedef struct worker_setting {
     int64_t parameters, train_samples, test_samples;
     int world_size, threads;
     const char *backend, *device, *launcher;
+    const char *resumed_from; /* a checkpoint's path; NULL */
+    int64_t resumed_step;
 } worker_setting;
 
 typedef struct worker_step {
@@ -33,6 +36,9 @@ typedef struct worker_ending {
 void worker_event_start(const worker_options *options, const worker_setting *setting);
 void worker_event_step(const worker_step *step);
 void worker_event_eval(int64_t epoch, int64_t step, const worker_score *score);
+void worker_event_checkpoint(const td_checkpoint_saved *saved);
+/* `command` goes on. */
+void worker_event_stopped(int64_t step, const char *signal, const char *path, const char *command);
 void worker_event_end(const worker_ending *ending);
 
 #endif

@@ -1,76 +1,23 @@
-/* What to try after a run, as commands that can be pasted into the shell that started it: the program is
- * named as it can be called from the folder where we run. */
+/* What to try after a run, as commands to paste. */
 #include "base/plugin.h"
+#include "worker/command.h"
 #include "worker/platform.h"
 #include "worker/summary.h"
 
-#include <ctype.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-typedef struct command_line {
-    char text[4096];
-    size_t used;
-} command_line;
-
-static void append(command_line *line, const char *format, ...) TD_PRINTF(2, 3);
-static void append(command_line *line, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(line->text + line->used, sizeof line->text - line->used, format, arguments);
-    va_end(arguments);
-    line->used += (size_t)length;
-    if (line->used >= sizeof line->text) line->used = sizeof line->text - 1;
-}
-
-/* In quotes where a shell would not leave it alone. */
-static void append_argument(command_line *line, const char *argument) {
-    if (*argument && !argument[strcspn(argument, " \t\n'\"\\$`*?[]{}()<>|&;!#~")]) {
-        append(line, " %s", argument);
-        return;
-    }
-    append(line, " '");
-    for (; *argument; argument++) {
-        if (*argument == '\'')
-            append(line, "'\\''");
-        else
-            append(line, "%c", *argument);
-    }
-    append(line, "'");
-}
-
-/* The words that tell a number of ranks, which another launcher is told in its own way. */
-static int words_of_ranks(char *const *argument) {
-    const char *a = argument[0];
-    if (strcmp(a, "-n") == 0 || strcmp(a, "--nproc-per-node") == 0) return argument[1] ? 2 : 1;
-    return (strncmp(a, "-n", 2) == 0 && isdigit((unsigned char)a[2])) ||
-           strncmp(a, "--nproc-per-node=", 17) == 0;
-}
-
-static void append_arguments(command_line *line, char *const *arguments) {
-    while (*arguments) {
-        int words = words_of_ranks(arguments);
-        if (!words) append_argument(line, *arguments);
-        arguments += words ? words : 1;
-    }
-}
-
 /* The same run under Open MPI, or, where that is what ran or is missing, with ranks of our own. */
 static void say_other_launcher(const worker_run *run, const char *program) {
-    command_line line = {.used = 0};
+    worker_command line = {.used = 0};
     int ranks = run->world_size > 1 ? run->world_size : 2;
-    if (td_job_launcher(run->job) == TD_LAUNCHER_OPENMPI || !worker_is_on_path("mpirun")) {
-        append(&line, "%s train -n %d", program, ranks);
-    } else {
-        if (getuid() == 0) append(&line, "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 ");
-        append(&line, "mpirun -np %d ", ranks);
-        if (ranks > sysconf(_SC_NPROCESSORS_ONLN)) append(&line, "--oversubscribe ");
-        append(&line, "%s train", program);
-    }
-    append_arguments(&line, run->arguments);
+    if (td_job_launcher(run->job) == TD_LAUNCHER_OPENMPI || !worker_is_on_path("mpirun"))
+        worker_command_add(&line, "%s train -n %d", program, ranks);
+    else
+        worker_command_add_mpirun(&line, program, ranks);
+    worker_command_add_arguments(&line, run);
     worker_display_line(run->display, "  %s", line.text);
 }
 

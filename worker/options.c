@@ -3,7 +3,9 @@
 #include "worker/options.h"
 
 #include "base/file.h"
+#include "base/number.h"
 #include "base/options.h"
+#include "model/checkpoint/checkpoint.h"
 #include "model/parallel/sample_groups.h"
 #include "model/zoo/zoo.h"
 
@@ -14,6 +16,17 @@
 #include <unistd.h>
 
 #define AT(field) offsetof(worker_options, field)
+
+/* "100" are steps, "30s" or "10m" is a time. */
+static td_status parse_interval(const char *text, void *member) {
+    worker_interval every = {0};
+    bool counts = *text && !text[strspn(text, "0123456789")];
+    TD_TRY(counts ? td_parse_i64(text, &every.steps) : td_parse_seconds(text, &every.seconds));
+    if (counts ? every.steps < 1 : !(every.seconds > 0 && every.seconds < 1e9))
+        return td_fail(TD_ERR_ARG, 0, "train", "%s is no number of steps and no time above 0", text);
+    *(worker_interval *)member = every;
+    return TD_OK;
+}
 
 /* clang-format off */
 static const td_option options_table[] = {
@@ -42,10 +55,17 @@ static const td_option options_table[] = {
     {"threads",             0, TD_OPTION_INT,       AT(threads),           "N",       "compute threads per rank; the rank's share of the cores", NULL, 1, 1024},
     {"init-from",           0, TD_OPTION_TEXT,      AT(init_from),         "FILE",    "start from these weights (.safetensors)"},
     {"save",                0, TD_OPTION_TEXT,      AT(save),              "FILE",    "write the trained weights (.safetensors)"},
+    {"checkpoint",          0, TD_OPTION_TEXT,      AT(checkpoint),        "DIR",     "save all that is needed to go on exactly, there, in the background; also at the end, and when asked to stop"},
+    {"checkpoint-every",    0, TD_OPTION_PARSED,    AT(checkpoint_every),  "N",       "steps, or a time: 30s, 10m; 10m", .parse = parse_interval},
+    {"keep",                0, TD_OPTION_INT,       AT(keep),              "N",       "checkpoints; 2", NULL, 1, 1e6},
+    {"resume",              0, TD_OPTION_TEXT,      AT(resume),            "auto|PATH", "go on from the newest whole checkpoint of --checkpoint, if there is one; or from that one"},
     {"device",              0, TD_OPTION_CHOICE,    AT(device),            "NAME",    "cpu, cuda or auto; auto", "cpu cuda auto"},
     {"backend",             0, TD_OPTION_TEXT,      AT(backend),           "NAME",    "how ranks exchange data; the first that can serve"},
     {"stall-timeout",       0, TD_OPTION_SECONDS,   AT(stall_timeout),     "SECONDS", "give up waiting for a rank; 600", NULL, 1e-3, INFINITY},
     {"shutdown-timeout",    0, TD_OPTION_SECONDS,   AT(shutdown_timeout),  "SECONDS", "with -n: from asking ranks to stop to killing them; 10", NULL, 0, INFINITY},
+    {"max-restarts",        0, TD_OPTION_TEXT,      AT(max_restarts),      "N",       "with -n: start all ranks anew after a failure, so often; with --resume auto they go on"},
+    {"restart-backoff",     0, TD_OPTION_TEXT,      AT(restart_backoff),   "SECONDS", "with -n: pause before the first restart; 0.5"},
+    {"preempt-signal",      0, TD_OPTION_TEXT,      AT(preempt_signal),    "SIG",     "with -n: at this signal let all ranks save and leave, with status 0"},
     {"trace-dir",           0, TD_OPTION_TEXT,      AT(trace_dir),         "DIR",     "a rank that fails, or waits for long, writes what it called there; see tandem trace"},
     {"verbose",             0, TD_OPTION_FLAG,      AT(verbose),           NULL,      "why backends were refused, and other news"},
     {"json",                0, TD_OPTION_FLAG,      AT(json),              NULL,      "one JSON object a line on standard output"},
@@ -115,6 +135,22 @@ static td_status settle_deterministic(worker_options *o) {
     return TD_OK;
 }
 
+static td_status settle_checkpoint(worker_options *o) {
+    if (!o->checkpoint && (o->checkpoint_every.steps || o->checkpoint_every.seconds > 0 || o->keep))
+        return wrong("--checkpoint-every and --keep need --checkpoint DIR");
+    if (!o->checkpoint && o->resume && strcmp(o->resume, "auto") == 0)
+        return wrong("--resume auto looks in --checkpoint DIR; give that, or the checkpoint's path");
+    if (!o->checkpoint_every.steps && !(o->checkpoint_every.seconds > 0)) o->checkpoint_every.seconds = 600;
+    if (!o->keep) o->keep = 2;
+    return TD_OK;
+}
+
+/* These stand in the table for --help; the launcher takes them away. */
+static td_status check_launchers(const worker_options *o) {
+    if (!o->max_restarts && !o->restart_backoff && !o->preempt_signal) return TD_OK;
+    return wrong("--max-restarts, --restart-backoff and --preempt-signal are for the launcher: add -n RANKS");
+}
+
 static td_status check_device(const worker_options *o) {
     if (strcmp(o->device, "cuda") != 0) return TD_OK;
     return td_fail(TD_ERR_UNSUPPORTED, 0, "train",
@@ -151,6 +187,8 @@ td_status worker_options_read(int argc, char **argv, worker_options *options) {
     TD_TRY(settle_optimizer(&o));
     TD_TRY(settle_batch(&o));
     TD_TRY(settle_deterministic(&o));
+    TD_TRY(settle_checkpoint(&o));
+    TD_TRY(check_launchers(&o));
     TD_TRY(check_device(&o));
     if (!o.epochs) o.epochs = o.steps ? INT32_MAX : 1;
     if (!o.log_interval) o.log_interval = 10;
@@ -180,10 +218,24 @@ static td_status check_save(const char *path) {
     return status;
 }
 
+/* A folder of checkpoints is one run's history. */
+static td_status check_checkpoint(const worker_options *o) {
+    int64_t step = td_checkpoint_newest_step(o->checkpoint);
+    if (step < 0 || o->resume) return TD_OK;
+    return td_fail(
+        TD_ERR_ARG, 0, "train",
+        "--checkpoint %s has a checkpoint of step %lld already: add --resume auto to go on from there, or "
+        "name another folder",
+        o->checkpoint, (long long)step);
+}
+
 td_status worker_options_check_files(const worker_options *options) {
     TD_TRY(check_data(options->data));
     if (options->init_from && access(options->init_from, R_OK))
         return td_fail_errno(errno, "train", "--init-from %s", options->init_from);
     if (options->save) TD_TRY(check_save(options->save));
+    if (options->checkpoint) TD_TRY(check_checkpoint(options));
+    if (options->resume && strcmp(options->resume, "auto") != 0 && access(options->resume, R_OK))
+        return td_fail_errno(errno, "train", "--resume %s", options->resume);
     return TD_OK;
 }

@@ -7,6 +7,12 @@
 
 #include <stdio.h>
 
+/* Every so many steps, or, where steps is 0, seconds. */
+typedef struct worker_interval {
+    int64_t steps;
+    double seconds;
+} worker_interval;
+
 typedef struct worker_options {
     int64_t ranks; /* for the launcher, which has already acted on it */
     const char *model, *data;
@@ -25,10 +31,15 @@ typedef struct worker_options {
     int64_t eval_interval, log_interval; /* steps; 0: none in between, and the default */
     int64_t threads;                     /* 0: the machine's share */
     const char *init_from, *save;        /* files, or NULL */
-    const char *device, *backend;        /* backend NULL: the first that serves */
-    double stall_timeout;                /* seconds; 0: the job's */
-    double shutdown_timeout;             /* for the launcher */
-    const char *trace_dir;               /* for the flight recorder, or NULL */
+    const char *checkpoint;              /* a folder, or NULL: none are saved */
+    worker_interval checkpoint_every;
+    int64_t keep;                 /* checkpoints */
+    const char *resume;           /* "auto", a checkpoint, or NULL: begin anew */
+    const char *device, *backend; /* backend NULL: the first that serves */
+    double stall_timeout;         /* seconds; 0: the job's */
+    double shutdown_timeout;      /* for the launcher, as are these, which mean nothing without it: */
+    const char *max_restarts, *restart_backoff, *preempt_signal;
+    const char *trace_dir; /* for the flight recorder, or NULL */
     bool verbose, json;
 } worker_options;
 

@@ -8,12 +8,14 @@
 #include "model/parallel/sample_groups.h"
 #include "model/zoo/zoo.h"
 #include "sampler/loader.h"
+#include "worker/checkpoint.h"
 #include "worker/data.h"
 #include "worker/display.h"
 #include "worker/meter.h"
 #include "worker/options.h"
+#include "worker/resume.h"
 
-typedef struct worker_run {
+struct worker_run {
     worker_options options;
     char **arguments; /* of the command line, ends with NULL */
     int64_t started_ns;
@@ -38,9 +40,13 @@ typedef struct worker_run {
     int64_t epochs, steps_per_epoch, steps; /* to do */
     int64_t batches_per_epoch;              /* --accumulate of them make a step */
     int64_t step;                           /* done */
-    int64_t cursor;                         /* of the sampler, after the last batch */
+    worker_resume *resume;                  /* until it has been used; NULL when the run began anew */
+    worker_position position;               /* where the last step ended */
+    worker_saver saver;
+    bool stopping;  /* asked to, and all ranks know */
+    int64_t cursor; /* of the sampler, after the last batch */
     worker_meter meter;
     worker_totals totals; /* at the last meeting */
-} worker_run;
+};
 
 #endif

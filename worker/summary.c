@@ -53,5 +53,12 @@ void worker_say_end(const worker_run *run, double seconds, const int64_t *peak_m
                         td_format_count(run->step).text, td_format_seconds(seconds).text,
                         td_format_count((int64_t)run->totals.samples_per_second).text, memory);
     if (run->options.save) worker_display_line(d, "weights saved in %s", run->options.save);
-    worker_say_next(run);
+    if (run->saver.saved.bytes) worker_display_line(d, "checkpoint saved in %s", run->saver.saved.path);
+    if (!run->options.checkpoint) worker_say_next(run);
+}
+
+void worker_say_stopped(const worker_run *run, const char *path, const char *command) {
+    worker_display_finish_bar(run->display);
+    worker_display_line(run->display, "stopped after step %s, saved in %s; to go on: %s",
+                        td_format_count(run->step).text, path, command);
 }

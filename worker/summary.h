@@ -11,6 +11,8 @@ void worker_say_start(const worker_run *run);
 void worker_say_score(const worker_run *run, const worker_score *score);
 /* At the end: time, pace, memory (bytes, one a rank), what to try next. */
 void worker_say_end(const worker_run *run, double seconds, const int64_t *peak_memory);
+/* In place of the end: asked to stop, saved at `path`, to go on by `command`. */
+void worker_say_stopped(const worker_run *run, const char *path, const char *command);
 /* Three commands to paste. */
 void worker_say_next(const worker_run *run);
 

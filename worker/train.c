@@ -14,6 +14,7 @@
 #include "model/optim/optimizer.h"
 #include "model/parallel/ddp.h"
 #include "model/tensor/scope.h"
+#include "worker/command.h"
 #include "worker/evaluate.h"
 #include "worker/events.h"
 #include "worker/groups.h"
@@ -21,6 +22,7 @@
 #include "worker/options.h"
 #include "worker/platform.h"
 #include "worker/run.h"
+#include "worker/stop.h"
 #include "worker/summary.h"
 
 #include <stdio.h>
@@ -54,17 +56,18 @@ static td_status open_parallel(worker_run *run) {
 
 /* Seed, build, load weights on rank 0, and make all ranks equal to it. */
 static td_status build_model(worker_run *run) {
-    TD_TRY(td_context_open(&run->context));
     TD_TRY(td_manual_seed((uint64_t)run->options.seed));
     TD_TRY(td_zoo_open(run->options.model, &run->model));
     TD_TRY(td_module_parameter_count(run->model, &run->parameters));
-    if (run->options.init_from && run->rank == 0) TD_TRY(td_module_load(run->model, run->options.init_from));
+    if (run->options.init_from && run->rank == 0 && !run->resume)
+        TD_TRY(td_module_load(run->model, run->options.init_from));
+    TD_TRY(worker_resume_weights(run->resume, run));
     TD_TRY(open_parallel(run));
     td_state_dict parameters = {0};
     td_status status = td_module_parameters(run->model, &parameters);
     if (status >= 0) status = open_optimizer(run, &parameters);
     td_state_dict_clear(&parameters);
-    return status;
+    return status < 0 ? status : worker_resume_optimizer(run->resume, run);
 }
 
 static td_status open_sampler(worker_run *run) {
@@ -95,16 +98,28 @@ static td_status open_loader(worker_run *run) {
     return td_loader_open(run->data.train, run->sampler, &options, &run->loader);
 }
 
+static int64_t steps_of(const worker_run *run, int64_t batches) {
+    int64_t accumulate = run->options.accumulate;
+    return (batches + accumulate - 1) / accumulate;
+}
+
+/* How much there is to do, from where the run begins or goes on. */
 static td_status plan_steps(worker_run *run) {
     const worker_options *o = &run->options;
-    run->batches_per_epoch = td_sampler_batches_left(run->sampler);
-    run->steps_per_epoch = (run->batches_per_epoch + o->accumulate - 1) / o->accumulate;
+    run->steps_per_epoch = steps_of(run, td_sampler_batches_left(run->sampler));
     if (run->steps_per_epoch == 0)
         return td_fail(TD_ERR_ARG, 0, "train", "%lld training samples give %d ranks no batch",
                        (long long)td_dataset_count(run->data.train), run->world_size);
-    int64_t epochs_of_steps = o->steps ? (o->steps - 1) / run->steps_per_epoch + 1 : o->epochs;
-    run->epochs = o->epochs && o->epochs < epochs_of_steps ? o->epochs : epochs_of_steps;
-    run->steps = run->epochs * run->steps_per_epoch;
+    run->position = worker_resume_position(run->resume);
+    run->step = run->position.step;
+    TD_TRY(worker_resume_cursor(run->resume, run, &run->cursor));
+    TD_TRY(td_sampler_start(run->sampler, run->cursor));
+    int64_t left = steps_of(run, td_sampler_batches_left(run->sampler)), begun = run->position.epoch + 1;
+    int64_t further = o->steps - run->step - left; /* steps after this epoch's */
+    int64_t epochs_of_steps = begun + (further > 0 ? (further - 1) / run->steps_per_epoch + 1 : 0);
+    run->epochs = o->steps && epochs_of_steps < o->epochs ? epochs_of_steps : o->epochs;
+    run->steps =
+        run->epochs < begun ? run->step : run->step + left + (run->epochs - begun) * run->steps_per_epoch;
     if (o->steps && o->steps < run->steps) run->steps = o->steps;
     return TD_OK;
 }
@@ -113,9 +128,12 @@ static td_status prepare(worker_run *run) {
     TD_TRY(td_zoo_find(run->options.model, &run->zoo));
     if (run->rank == 0) TD_TRY(worker_options_check_files(&run->options));
     TD_TRY(worker_data_open(run->group, run->options.data, run->zoo, &run->data));
+    TD_TRY(td_context_open(&run->context));
+    TD_TRY(worker_resume_open(run, &run->resume));
     TD_TRY(build_model(run));
     TD_TRY(open_loader(run));
-    return plan_steps(run);
+    TD_TRY(plan_steps(run));
+    return worker_saver_open(run);
 }
 
 /* --- training ------------------------------------------------------------------------------------------- */
@@ -171,6 +189,7 @@ static td_status take_batch(worker_run *run, bool last, share *share) {
     /* A share of a global batch may be empty; td_ddp_begin has then taken part. */
     if (status >= 0 && batch.count) status = pass_over(run, &batch, share);
     if (!last) TD_TRY(td_ddp_no_sync_end(run->ddp));
+    run->cursor = batch.cursor;
     return status;
 }
 
@@ -190,7 +209,7 @@ static td_status train_step(worker_run *run, int64_t batches) {
 }
 
 static void show_progress(worker_run *run, int64_t epoch) {
-    if (run->step == 1) worker_say_start(run);
+    if (run->meter.steps == 0) worker_say_start(run);
     worker_progress progress = {
         .epoch = epoch + 1,
         .epochs = run->epochs,
@@ -225,35 +244,73 @@ static td_status report_step(worker_run *run, int64_t epoch) {
     return TD_OK;
 }
 
+/* A test that is cut short because the run is asked to stop has not been: its draws are taken back. */
 static td_status test(worker_run *run, int64_t epoch, bool draws) {
     worker_score score;
+    uint8_t before[TD_GENERATOR_STATE_BYTES];
+    td_generator_get_state(td_context_generator(run->context), before);
     worker_meter_pause(&run->meter);
-    if (run->ddp) TD_TRY(td_ddp_sync_buffers(run->ddp)); /* one model is tested, whoever has which samples */
-    TD_TRY(worker_evaluate(run, draws, &score));
+    td_status status =
+        run->ddp ? td_ddp_sync_buffers(run->ddp) : TD_OK; /* one model is tested, whoever has which */
+    if (status >= 0) status = worker_evaluate(run, draws, &score);
     worker_meter_resume(&run->meter);
-    if (run->rank != 0) return TD_OK;
+    run->stopping = status == TD_PENDING;
+    if (run->stopping)
+        return td_generator_set_state(td_context_generator(run->context), before, sizeof before);
+    if (status < 0 || run->rank != 0) return status;
     if (run->options.json) worker_event_eval(epoch, run->step, &score);
     worker_say_score(run, &score);
     return TD_OK;
 }
 
-static td_status run_epoch(worker_run *run, int64_t epoch) {
+/* After a step, in between two epochs' ends. */
+static td_status test_if_due(worker_run *run, int64_t epoch) {
+    int64_t interval = run->options.eval_interval;
+    bool last = run->position.complete || run->step == run->steps; /* is tested anyway */
+    if (!interval || run->step == 0 || run->step % interval != 0 || last) return TD_OK;
+    return test(run, epoch, false);
+}
+
+/* Entries of the permutation are counted, whatever the number of ranks. */
+static void note_position(worker_run *run, int64_t epoch) {
+    int64_t size = td_sampler_size(run->sampler);
+    int64_t entries = run->options.global_batch_size ? run->cursor : run->cursor * run->world_size;
+    run->position.step = run->step;
+    run->position.epoch = epoch;
+    run->position.entries = entries < size ? entries : size; /* what is beyond is padding */
+}
+
+/* The step after which everything is as if the run had just come there by itself. */
+static td_status begin_epoch(worker_run *run, int64_t epoch) {
     if (!run->options.same_order) td_sampler_set_epoch(run->sampler, (uint64_t)epoch);
     td_job_progress(run->job, TD_PHASE_LOADING, run->step);
-    run->cursor = 0;
     TD_TRY(td_loader_start(run->loader, run->cursor));
     worker_meter_begin_epoch(&run->meter);
-    for (int64_t left = run->batches_per_epoch; left > 0 && run->step < run->steps;) {
+    if (!run->resume) return TD_OK;
+    if (run->groups) td_sample_groups_set_step(run->groups, (uint64_t)run->step);
+    TD_TRY(worker_resume_generator(run->resume, run));
+    if (run->rank == 0) run->meter.correct = run->position.correct, run->meter.seen = run->position.seen;
+    worker_resume_close(&run->resume);
+    return test_if_due(run, epoch);
+}
+
+static td_status run_epoch(worker_run *run, int64_t epoch) {
+    TD_TRY(begin_epoch(run, epoch));
+    for (int64_t left = td_sampler_batches_left(run->sampler);
+         left > 0 && run->step < run->steps && !run->stopping;) {
         int64_t batches = left < run->options.accumulate ? left : run->options.accumulate;
         TD_TRY(train_step(run, batches));
         left -= batches;
+        note_position(run, epoch);
+        run->position.complete = left == 0;
         TD_TRY(report_step(run, epoch));
-        bool last = left == 0 || run->step == run->steps; /* is tested anyway */
-        int64_t interval = run->options.eval_interval;
-        if (interval && run->step % interval == 0 && !last) TD_TRY(test(run, epoch, false));
+        TD_TRY(worker_saver_border(run, run->step == run->steps, &run->stopping));
+        if (!run->stopping) TD_TRY(test_if_due(run, epoch));
     }
     worker_display_finish_bar(run->display);
-    return test(run, epoch, true);
+    if (!run->stopping) TD_TRY(test(run, epoch, true));
+    run->cursor = 0; /* of the next */
+    return TD_OK;
 }
 
 /* --- the end -------------------------------------------------------------------------------------------- */
@@ -272,15 +329,32 @@ static td_status say_end(worker_run *run, const int64_t *peaks) {
     return TD_OK;
 }
 
+/* Asked to stop: save, and say how to go on. */
+static td_status leave_early(worker_run *run) {
+    TD_TRY(worker_saver_finish(run));
+    td_job_progress(run->job, TD_PHASE_LEAVING, run->step);
+    if (run->rank != 0) return TD_OK;
+    worker_command command = {.used = 0};
+    char path[4096 + 32];
+    worker_command_resume(&command, run);
+    snprintf(path, sizeof path, "%s/step-%08lld", run->options.checkpoint, (long long)run->step);
+    const char *signal = sigabbrev_np(worker_stop_signal());
+    if (run->options.json) worker_event_stopped(run->step, signal ? signal : "TERM", path, command.text);
+    worker_say_stopped(run, path, command.text);
+    return TD_OK;
+}
+
 static td_status finish(worker_run *run) {
+    if (run->stopping) return leave_early(run);
     int64_t *peaks = td_calloc((size_t)run->world_size, sizeof *peaks);
     if (!peaks) return TD_ERR_MEMORY;
     td_status status = gather_peaks(run, peaks);
     if (status >= 0 && run->rank == 0) {
         td_job_progress(run->job, TD_PHASE_SAVING, run->step);
         if (run->options.save) status = td_module_save(run->model, run->options.save);
-        if (status >= 0) status = say_end(run, peaks);
     }
+    if (status >= 0) status = worker_saver_finish(run);
+    if (status >= 0 && run->rank == 0) status = say_end(run, peaks);
     td_free(peaks);
     if (status >= 0) td_job_progress(run->job, TD_PHASE_LEAVING, run->step);
     return status;
@@ -296,8 +370,11 @@ static void say_setting(const worker_run *run) {
         .backend = td_group_backend(run->group),
         .device = td_device_name(TD_DEVICE_CPU),
         .launcher = td_launcher_name(td_job_launcher(run->job)),
+        .resumed_from = worker_resume_path(run->resume),
+        .resumed_step = run->step,
     };
     if (run->rank == 0 && run->options.json) worker_event_start(&run->options, &setting);
+    worker_resume_say(run->resume, run);
 }
 
 static td_status train(worker_run *run) {
@@ -306,11 +383,15 @@ static td_status train(worker_run *run) {
     TD_TRY(prepare(run));
     say_setting(run);
     worker_meter_begin(&run->meter);
-    for (int64_t epoch = 0; epoch < run->epochs; epoch++) TD_TRY(run_epoch(run, epoch));
+    run->meter.next_meeting = run->step + 1;
+    for (int64_t epoch = run->position.epoch; epoch < run->epochs && !run->stopping; epoch++)
+        TD_TRY(run_epoch(run, epoch));
     return finish(run);
 }
 
 static void close_run(worker_run *run) {
+    worker_saver_close(run);
+    worker_resume_close(&run->resume);
     td_loader_close(&run->loader);
     td_sampler_close(&run->sampler);
     td_optimizer_close(&run->optimizer);
@@ -350,7 +431,9 @@ int tandem_train_main(int argc, char **argv) {
     if (status < 0) return answer_usage();
     status = train(&run);
     int code = status < 0 ? give_up(&run, status) : 0;
+    bool alone = run.job && td_job_launcher(run.job) == TD_LAUNCHER_NONE, stopped = run.stopping;
     close_run(&run);
+    if (code == 0 && stopped && alone) worker_stop_die();
     return code;
 }
 

@@ -27,7 +27,7 @@ td_status td_state_dict_part(const td_state_dict *dict, const char *prefix, td_s
     return TD_OK;
 }
 
-static td_status add_all(const char *prefix, const td_state_dict *part, td_state_dict *state) {
+td_status td_state_dict_add_part(td_state_dict *state, const char *prefix, const td_state_dict *part) {
     char name[700];
     for (size_t i = 0; i < part->count; i++) {
         size_t n = strlen(prefix) + strlen(part->at[i].name);
@@ -42,7 +42,7 @@ static td_status add_all(const char *prefix, const td_state_dict *part, td_state
 static td_status collect_module(td_module *module, td_state_dict *state) {
     td_state_dict part = {0};
     td_status status = td_module_state(module, &part);
-    if (status == TD_OK) status = add_all("model.", &part, state);
+    if (status == TD_OK) status = td_state_dict_add_part(state, "model.", &part);
     td_state_dict_clear(&part);
     return status;
 }
@@ -50,7 +50,7 @@ static td_status collect_module(td_module *module, td_state_dict *state) {
 static td_status collect_optimizer(const td_optimizer *optimizer, td_state_dict *state) {
     td_state_dict part = {0};
     td_status status = td_optimizer_state(optimizer, &part);
-    if (status == TD_OK) status = add_all("optimizer.", &part, state);
+    if (status == TD_OK) status = td_state_dict_add_part(state, "optimizer.", &part);
     td_state_dict_clear(&part);
     return status;
 }

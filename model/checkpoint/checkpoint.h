@@ -48,6 +48,9 @@ TD_API td_status td_checkpoint_collect(const td_checkpoint_parts *parts, td_stat
  * changed and TD_ERR_ARG names the first difference; parts before it, in the order above, are then changed. */
 TD_API td_status td_checkpoint_restore(const td_checkpoint_parts *parts, const td_state_dict *state);
 
+/* Append all of `part` to `dict`, each name after `prefix`. */
+TD_API td_status td_state_dict_add_part(td_state_dict *dict, const char *prefix, const td_state_dict *part);
+
 /* Append to `part` the entries whose names begin with `prefix`, without it. */
 TD_API td_status td_state_dict_part(const td_state_dict *dict, const char *prefix, td_state_dict *part);
 

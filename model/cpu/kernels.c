@@ -4,11 +4,14 @@
  * kernel that loads the plug-in when a heavy operation first comes past it. TANDEM_KERNELS=reference leaves
  * only the plain kernels, =native leaves out oneDNN.
  */
+#include "model/ops/kernels.h"
+
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/plugin.h"
 #include "model/cpu/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,6 +122,26 @@ float *cpu_scratch(td_context *context, size_t floats) {
         state->scratch_floats = floats;
     }
     return state->scratch;
+}
+
+/* Does the text say that oneDNN may be used? */
+static bool wants_plugin(const char *wanted) { return !wanted || !*wanted || strcmp(wanted, "auto") == 0; }
+
+td_status td_kernels_describe(td_context *context, char *text, size_t bytes) {
+    TD_TRY(td_scope_close(td_scope_open(context))); /* the first scope makes them */
+    const char *wanted = getenv("TANDEM_KERNELS");
+    if (wanted && strcmp(wanted, "reference") == 0) {
+        snprintf(text, bytes, "reference");
+        return TD_OK;
+    }
+    const td_error before = *td_error_last();
+    const void *table = NULL;
+    char library[64] = "";
+    if (wants_plugin(wanted) && td_plugin_load("onednn", &table) == TD_OK)
+        ((const td_kernel_plugin *)table)->describe(library, sizeof library);
+    td_error_restore(&before);
+    snprintf(text, bytes, "%s%s%s", td_kernels_of(context)->cpu->fast->name, *library ? ", " : "", library);
+    return TD_OK;
 }
 
 static void close_kernels(void *slot) {

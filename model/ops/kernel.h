@@ -54,6 +54,8 @@ typedef struct td_kernel_plugin {
     const td_kernel_row *const *families; /* ends with NULL */
     td_status (*open)(td_context *context, void **state);
     void (*close)(void *state);
+    /* "oneDNN 2.6.3 avx2" into the caller's buffer. */
+    void (*describe)(char *text, size_t bytes);
 } td_kernel_plugin;
 
 /* model/cpu/kernels.c: fill the context's slot, or only with reference kernels when TANDEM_KERNELS=reference.

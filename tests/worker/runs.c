@@ -24,6 +24,10 @@ static void take_event(run *r, const char *line) {
         json_array_append_new(r->steps, event);
     else if (strcmp(kind, "eval") == 0)
         json_array_append_new(r->evals, event);
+    else if (strcmp(kind, "checkpoint") == 0)
+        json_array_append_new(r->checkpoints, event);
+    else if (strcmp(kind, "stopped") == 0)
+        r->stopped = event;
     else if (strcmp(kind, "end") == 0)
         r->end = event;
     else
@@ -31,7 +35,7 @@ static void take_event(run *r, const char *line) {
 }
 
 run run_finish(launch l) {
-    run r = {.launch = l, .steps = json_array(), .evals = json_array()};
+    run r = {.launch = l, .steps = json_array(), .evals = json_array(), .checkpoints = json_array()};
     launch_finish(&r.launch);
     char *copy = strdup(r.launch.output), *state;
     for (char *line = strtok_r(copy, "\n", &state); line; line = strtok_r(NULL, "\n", &state))
@@ -50,6 +54,8 @@ void run_free(run *r) {
     json_decref(r->start);
     json_decref(r->steps);
     json_decref(r->evals);
+    json_decref(r->checkpoints);
+    json_decref(r->stopped);
     json_decref(r->end);
     launch_free(&r->launch);
 }
@@ -66,6 +72,31 @@ void run_expect_same_losses(const run *a, const run *b) {
     for (size_t i = 0; i < json_array_size(a->steps); i++)
         if (run_loss(a, i) != run_loss(b, i))
             ck_abort_msg("losses differ in event %zu: %.9g and %.9g", i, run_loss(a, i), run_loss(b, i));
+}
+
+/* Does a block of texts, each with its zero, contain this one? */
+static bool holds(const char *block, size_t bytes, const char *text) {
+    for (size_t at = 0; at < bytes; at += strlen(block + at) + 1)
+        if (strcmp(block + at, text) == 0) return true;
+    return false;
+}
+
+pid_t run_rank(const launch *l, int rank) {
+    char mark[32];
+    pid_t found = 0;
+    snprintf(mark, sizeof mark, "RANK=%d", rank);
+    DIR *processes = opendir("/proc");
+    for (struct dirent *e; !found && (e = readdir(processes));) {
+        char path[300];
+        void *environment;
+        size_t bytes;
+        snprintf(path, sizeof path, "/proc/%s/environ", e->d_name);
+        if (atoi(e->d_name) <= 0 || td_file_read(path, 0, &environment, &bytes) < 0) continue;
+        if (holds(environment, bytes, mark) && holds(environment, bytes, l->mark)) found = atoi(e->d_name);
+        td_free(environment);
+    }
+    closedir(processes);
+    return found;
 }
 
 /* --- files ---------------------------------------------------------------------------------------------- */

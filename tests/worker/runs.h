@@ -10,7 +10,7 @@
 /* What came out of a run; an event that did not come is NULL, lists may be empty. */
 typedef struct run {
     launch launch;
-    json_t *start, *steps, *evals, *end;
+    json_t *start, *steps, *evals, *checkpoints, *stopped, *end;
 } run;
 
 /* Wait for the end and parse standard output, every line of which must be an event. */
@@ -26,6 +26,9 @@ void run_free(run *r);
 double run_loss(const run *r, size_t index); /* of the step event number `index`, from 0 */
 /* The same losses in all steps, to the last digit. */
 void run_expect_same_losses(const run *a, const run *b);
+
+/* The process of the job's rank; 0: it is gone. */
+pid_t run_rank(const launch *l, int rank);
 
 /* Folders and files. Paths are in a folder that goes at the end of the process; *lent*, valid until then. */
 const char *scratch_path(const char *name);

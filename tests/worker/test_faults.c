@@ -195,18 +195,8 @@ END_TEST
 
 /* --- ranks that are lost -------------------------------------------------------------------------------- */
 
-/* Process ids of the job's ranks, by their RANK. */
 static pid_t pid_of_rank(const launch *l, int rank) {
-    char command[512], mark[64];
-    snprintf(mark, sizeof mark, "RANK=%d", rank);
-    snprintf(command, sizeof command,
-             "for p in /proc/[0-9]*; do tr '\\0' '\\n' <$p/environ 2>/dev/null | grep -qx '%s' && "
-             "tr '\\0' '\\n' <$p/environ | grep -qx '%s' && echo ${p#/proc/}; done | head -1",
-             l->mark, mark);
-    FILE *pipe = popen(command, "r");
-    int pid = 0;
-    if (fscanf(pipe, "%d", &pid) != 1) pid = 0;
-    pclose(pipe);
+    pid_t pid = run_rank(l, rank);
     ck_assert_int_gt(pid, 0);
     return pid;
 }

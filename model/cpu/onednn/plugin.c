@@ -5,6 +5,8 @@
 #include "config.h"
 #include "model/cpu/onednn/onednn.h"
 
+#include <stdio.h>
+
 td_status onednn_status(dnnl_status_t status, const char *what) {
     switch (status) {
     case dnnl_success: return TD_OK;
@@ -41,10 +43,25 @@ static td_status open_state(td_context *context, void **out) {
     return TD_OK;
 }
 
+static void describe(char *text, size_t bytes) {
+    const dnnl_version_t *v = dnnl_version();
+    int isa = (int)dnnl_get_effective_cpu_isa();
+    const char *name = isa == dnnl_cpu_isa_sse41  ? "sse41"
+                       : isa == dnnl_cpu_isa_avx  ? "avx"
+                       : isa == dnnl_cpu_isa_avx2 ? "avx2"
+                                                  : NULL;
+    int used = snprintf(text, bytes, "oneDNN %d.%d.%d ", v->major, v->minor, v->patch);
+    if (name)
+        snprintf(text + used, bytes - (size_t)used, "%s", name);
+    else
+        snprintf(text + used, bytes - (size_t)used, "isa %#x", (unsigned)isa);
+}
+
 static const td_kernel_plugin table = {
     .families = (const td_kernel_row *const[]){onednn_conv, onednn_matmul, NULL},
     .open = open_state,
     .close = close_state,
+    .describe = describe,
 };
 
 TD_PLUGIN_SYMBOL = {TD_BUILD_ID, "onednn", &table};
