@@ -26,6 +26,8 @@ void worker_event_start(const worker_options *o, const worker_setting *s) {
     if (o->accumulate > 1) json_object_set_new(event, "accumulate", json_integer(o->accumulate));
     json_object_set_new(event, "deterministic", json_string(o->deterministic));
     if (o->sample_groups) json_object_set_new(event, "sample_groups", json_integer(o->sample_groups));
+    json_object_set_new(event, "sync", json_string(s->sync));
+    if (*s->sync_refusal) json_object_set_new(event, "sync_refusal", json_string(s->sync_refusal));
     json_object_set_new(event, "optimizer", json_string(o->optimizer));
     json_object_set_new(event, "lr", real(o->lr));
     json_object_set_new(event, "seed", json_integer(o->seed));

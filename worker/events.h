@@ -16,6 +16,7 @@ typedef struct worker_setting {
     const char *backend, *device, *launcher;
     const char *resumed_from; /* a checkpoint's path; NULL */
     int64_t resumed_step;
+    const char *sync, *sync_refusal; /* "": there is nothing to say */
 } worker_setting;
 
 typedef struct worker_step {

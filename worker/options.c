@@ -47,6 +47,9 @@ static const td_option options_table[] = {
     {"weight-decay",        0, TD_OPTION_REAL,      AT(weight_decay),      "X",       "0; of adamw 0.01", NULL, 0, 1e15},
     {"betas",               0, TD_OPTION_REAL_PAIR, AT(betas),             "B1,B2",   "of adam and adamw; 0.9,0.999"},
     {"eps",                 0, TD_OPTION_REAL,      AT(eps),               "X",       "of adam and adamw; 1e-8", NULL, 0, 1e15},
+    {"max-norm",            0, TD_OPTION_REAL,      AT(max_norm),          "X",       "scale gradients down to a common norm of X; not", NULL, 0, 1e15},
+    {"sync",                0, TD_OPTION_CHOICE,    AT(sync),              "HOW",     "how weights stay equal: replicated, shared (one copy a machine) or zero1 (optimizer state cut); shared where it can be", "replicated shared zero1"},
+    {"check-sync",          0, TD_OPTION_INT,       AT(check_sync),        "K",       "every K steps, see that weights, buffers and optimizer state are equal on all ranks", NULL, 1, 1e15},
     {"seed",                0, TD_OPTION_INT,       AT(seed),              "N",       "of weights, data order and dropout; 0"},
     {"no-set-epoch",        0, TD_OPTION_FLAG,      AT(same_order),        NULL,      "the same data order in every epoch"},
     {"drop-last",           0, TD_OPTION_FLAG,      AT(drop_last),         NULL,      "leave samples out instead of repeating some to make ranks even"},
@@ -119,6 +122,8 @@ static td_status settle_deterministic(worker_options *o) {
         if (o->sample_groups) return wrong("--sample-groups belongs to --deterministic world");
         return TD_OK;
     }
+    if (o->sync && strcmp(o->sync, "replicated") != 0)
+        return wrong("--deterministic world knows only --sync replicated");
     if (!o->sample_groups) o->sample_groups = TD_SAMPLE_GROUPS;
     if (o->sample_groups & (o->sample_groups - 1)) return wrong("--sample-groups must be a power of two");
     if (!o->global_batch_size)

@@ -25,6 +25,9 @@ typedef struct worker_options {
     const char *optimizer;
     double lr, momentum, weight_decay, eps, betas[2];
     bool nesterov;
+    double max_norm;    /* 0: gradients are not clipped */
+    const char *sync;   /* NULL: shared where it can be */
+    int64_t check_sync; /* steps between checks; 0: none */
     int64_t seed;
     bool same_order; /* --no-set-epoch */
     bool drop_last;

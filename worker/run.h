@@ -5,6 +5,7 @@
 
 #include "dist/group.h"
 #include "dist/job.h"
+#include "model/parallel/ddp.h"
 #include "model/parallel/sample_groups.h"
 #include "model/zoo/zoo.h"
 #include "sampler/loader.h"
@@ -31,6 +32,8 @@ struct worker_run {
     const td_zoo_model *zoo;
     td_module *model;
     int64_t parameters;
+    td_sync sync;
+    char sync_refusal[512];   /* why it is not shared; "" if nobody need be told */
     td_ddp *ddp;              /* one of the two */
     td_sample_groups *groups; /* with --deterministic world */
     td_optimizer *optimizer;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/number.h"
+#include "worker/sync.h"
 
 #include <stdio.h>
 
@@ -15,6 +16,7 @@ void worker_say_start(const worker_run *run) {
                         worker_display_plain(d), td_group_backend(run->group), run->threads,
                         plural(run->threads),
                         td_format_seconds((double)(td_clock_ns() - run->started_ns) * 1e-9).text);
+    worker_sync_say(run);
     worker_display_line(d, "%s%s%s: %s parameters; %s training and %s test samples", worker_display_bold(d),
                         run->zoo->name, worker_display_plain(d), td_format_count(run->parameters).text,
                         td_format_count(td_dataset_count(run->data.train)).text,

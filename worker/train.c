@@ -24,6 +24,7 @@
 #include "worker/run.h"
 #include "worker/stop.h"
 #include "worker/summary.h"
+#include "worker/sync.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -46,7 +47,9 @@ static td_status open_optimizer(worker_run *run, const td_state_dict *parameters
 
 static td_status open_parallel(worker_run *run) {
     const worker_options *o = &run->options;
-    if (!o->sample_groups) return td_ddp_open(run->model, run->group, NULL, &run->ddp);
+    TD_TRY(worker_sync_choose(run));
+    td_ddp_options options = {.sync = run->sync};
+    if (!o->sample_groups) return td_ddp_open(run->model, run->group, &options, &run->ddp);
     run->meter.groups = o->sample_groups;
     run->meter.group_losses = td_calloc((size_t)o->sample_groups, sizeof(double));
     if (!run->meter.group_losses) return TD_ERR_MEMORY;
@@ -66,8 +69,10 @@ static td_status build_model(worker_run *run) {
     td_state_dict parameters = {0};
     td_status status = td_module_parameters(run->model, &parameters);
     if (status >= 0) status = open_optimizer(run, &parameters);
+    if (status >= 0) status = td_optimizer_set_max_norm(run->optimizer, run->options.max_norm);
     td_state_dict_clear(&parameters);
-    return status < 0 ? status : worker_resume_optimizer(run->resume, run);
+    if (status >= 0) status = worker_resume_optimizer(run->resume, run);
+    return status < 0 || !run->ddp ? status : td_ddp_attach(run->ddp, run->optimizer);
 }
 
 static td_status open_sampler(worker_run *run) {
@@ -303,6 +308,8 @@ static td_status run_epoch(worker_run *run, int64_t epoch) {
         left -= batches;
         note_position(run, epoch);
         run->position.complete = left == 0;
+        if (run->options.check_sync && run->step % run->options.check_sync == 0)
+            TD_TRY(td_ddp_check_equal(run->model, run->group, run->optimizer, run->step));
         TD_TRY(report_step(run, epoch));
         TD_TRY(worker_saver_border(run, run->step == run->steps, &run->stopping));
         if (!run->stopping) TD_TRY(test_if_due(run, epoch));
@@ -369,6 +376,8 @@ static void say_setting(const worker_run *run) {
         .threads = run->threads,
         .backend = td_group_backend(run->group),
         .device = td_device_name(TD_DEVICE_CPU),
+        .sync = td_sync_name(run->sync),
+        .sync_refusal = run->sync_refusal,
         .launcher = td_launcher_name(td_job_launcher(run->job)),
         .resumed_from = worker_resume_path(run->resume),
         .resumed_step = run->step,

@@ -139,6 +139,13 @@ TD_API td_status td_ddp_attach(td_ddp *ddp, td_optimizer *optimizer);
  * td_optimizer_load_state, whatever the number of ranks and the `sync`. */
 TD_API td_status td_ddp_optimizer_state(td_ddp *ddp, const td_optimizer *optimizer, td_state_dict *dict);
 
+/* Are parameters, buffers and the optimizer's state (NULL: not that) the same bits on all ranks of `group`?
+ * Every rank calls it between two steps. TD_ERR_MISMATCH, on every rank, otherwise: the message names the first
+ * tensor that differs, the ranks that have it so, and `step`. State that zero1 has cut is left out, as nobody
+ * has what another has. */
+TD_API td_status td_ddp_check_equal(const td_module *module, td_group *group, const td_optimizer *optimizer,
+                                    int64_t step);
+
 TD_END_DECLS
 
 #endif
