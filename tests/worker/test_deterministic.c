@@ -1,7 +1,6 @@
 /* --deterministic world: losses, scores and weights of `tandem train` by their bytes, over numbers of ranks. */
 #include "worker/deterministic.h"
 
-
 static const deterministic_run short_runs[] = {
     {"mlp", "sgd", "--momentum", "0.9", "60", "9"},
     {"mlp", "adamw", "--weight-decay", "0.1", "60", "9"},
