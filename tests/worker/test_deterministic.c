@@ -19,6 +19,23 @@ START_TEST(any_number_of_ranks_gives_the_same_bits) {
 }
 END_TEST
 
+/* Stopped in the middle of an epoch with dropout (mnist-cnn), or with running statistics (mnist-bn). */
+START_TEST(a_run_may_go_on_with_another_number_of_ranks) {
+    const char *model = _i ? "mnist-cnn" : "mnist-bn", *data = small_mnist(203, 45);
+    const char *a = scratch_path("a"), *b = scratch_path("b"), *folder = scratch_path("checkpoints");
+#define HERE "--model", model, "--data", data, "--deterministic", "world", "--global-batch-size", "60"
+    TRAIN(whole, "-n", "2", HERE, "--steps", "8", "--save", a);
+    TRAIN(first, "-n", "3", HERE, "--steps", "6", "--checkpoint", folder);
+    TRAIN(second, "-n", "4", HERE, "--steps", "8", "--checkpoint", folder, "--resume", "auto", "--save", b);
+#undef HERE
+    ck_assert_int_eq(json_integer_value(json_object_get(second.start, "resumed_step")), 6);
+    expect_same_files(a, b);
+    run_free(&whole);
+    run_free(&first);
+    run_free(&second);
+}
+END_TEST
+
 START_TEST(other_numbers_of_groups_are_another_computation) {
     const char *a = scratch_path("a"), *b = scratch_path("b");
     TRAIN(eight, "-n", "2", SETTING("mlp", "3", a));
@@ -70,6 +87,7 @@ Suite *make_suite(void) {
     TCase *tcase = tcase_create("deterministic");
     tcase_add_loop_test(tcase, any_number_of_ranks_gives_the_same_bits, 0,
                         sizeof short_runs / sizeof *short_runs);
+    tcase_add_loop_test(tcase, a_run_may_go_on_with_another_number_of_ranks, 0, 2);
     tcase_add_test(tcase, other_numbers_of_groups_are_another_computation);
     tcase_add_loop_test(tcase, what_contradicts_it_is_refused, 0, sizeof refused / sizeof *refused);
     tcase_add_test(tcase, more_ranks_than_groups_are_refused);
