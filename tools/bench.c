@@ -30,6 +30,7 @@ static const bench benches[] = {
     {"all_to_all", .kind = TD_CALL_ALL_TO_ALL},
     {"reduce", .kind = TD_CALL_REDUCE},
     {"latency", bench_latency},
+    {"update", bench_update},
     {"step", bench_step},
     {"loader", NULL, bench_loader},
     {"launch", NULL, bench_launch},
@@ -41,13 +42,14 @@ enum { BENCHES = sizeof benches / sizeof *benches };
 /* clang-format off */
 static const td_option options_table[] = {
     {"nproc-per-node", 'n', TD_OPTION_INT,  AT(ranks),      "N",     "ranks to launch; 2", NULL, 1, 4096},
-    {"bytes",            0, TD_OPTION_SIZE, AT(bytes),      "SIZE",  "collectives: only this size; 8 to 100M", NULL, 4, 1e12},
+    {"bytes",            0, TD_OPTION_SIZE, AT(bytes),      "SIZE",  "collectives: only this size; 8 to 100M. update: 100 MiB", NULL, 4, 1e12},
     {"min-bytes",      'b', TD_OPTION_SIZE, AT(min_bytes),  "SIZE",  "collectives: the smallest size; 8", NULL, 4, 1e12},
     {"max-bytes",      'e', TD_OPTION_SIZE, AT(max_bytes),  "SIZE",  "collectives: the largest; 100M", NULL, 4, 1e12},
     {"factor",         'f', TD_OPTION_INT,  AT(factor),     "N",     "collectives: from one size to the next; 2", NULL, 2, 1e9},
     {"backend",          0, TD_OPTION_TEXT, AT(backend),    "NAME",  "how ranks exchange data; the first that can serve"},
     {"dtype",            0, TD_OPTION_TEXT, AT(dtype),      "NAME",  "collectives: f32, f64, f16, bf16, i8, u8, i16, i32, i64 or bool; f32"},
     {"private",          0, TD_OPTION_FLAG, AT(private_buffers), NULL, "collectives: buffers in ordinary memory"},
+    {"sync",             0, TD_OPTION_CHOICE, AT(sync),     "HOW",   "update: replicated, shared or zero1; shared", "replicated shared zero1"},
     {"model",            0, TD_OPTION_TEXT, AT(model),      "NAME",  "step: mlp, mlp-large, mnist-bn or mnist-cnn; mnist-cnn"},
     {"batch-size",       0, TD_OPTION_INT,  AT(batch_size), "N",     "step, loader: samples of all ranks together; 64", NULL, 1, 1e9},
     {"threads",          0, TD_OPTION_INT,  AT(threads),    "N",     "step: compute threads per rank; its share of the cores", NULL, 1, 1024},
@@ -61,7 +63,8 @@ static const td_command command = {
     .name = "tandem bench",
     .summary =
         "Measure: a collective (that the backend has) over a range of sizes, latency (of the smallest), step "
-        "(of training), "
+        "(of training),\n"
+        "update (what follows backward: gradients reduced, and SGD with momentum, of 100 MiB or --bytes), "
         "loader,\n"
         "launch (of ranks that do nothing; noop is what they run). Medians, and the share of the machine\n"
         "that others used meanwhile.",
@@ -69,7 +72,7 @@ static const td_command command = {
                "  tandem bench step -n 1 --threads 2 --json",
     .options = options_table,
     .positional =
-        "allreduce|reduce_scatter|all_gather|broadcast|all_to_all|reduce|latency|step|loader|launch",
+        "allreduce|reduce_scatter|all_gather|broadcast|all_to_all|reduce|latency|update|step|loader|launch",
 };
 
 static td_status find_bench(const char *name, const bench **found) {

@@ -16,6 +16,7 @@ typedef struct bench_options {
     const char *backend;                  /* NULL: the first that can serve */
     const char *dtype;                    /* collectives */
     bool private_buffers;                 /* collectives: in ordinary memory, not the arena */
+    const char *sync;                     /* update; NULL: shared */
     const char *model;                    /* step */
     int64_t batch_size;                   /* step, loader: of all ranks together */
     int64_t threads;                      /* step: per rank; 0: the rank's share of the cores */
@@ -59,6 +60,7 @@ void bench_print_json(json_t *row);
 td_status bench_collective(bench_rank *rank, td_call_kind kind, const char *name);
 td_status bench_latency(bench_rank *rank);
 td_status bench_step(bench_rank *rank);
+td_status bench_update(bench_rank *rank);
 td_status bench_loader(const bench_options *options);
 td_status bench_launch(const bench_options *options);
 td_status bench_noop(bench_rank *rank);

@@ -20,7 +20,7 @@
 
 enum {
     UPDATE_CUT = 256,          /* elements: slices begin at multiples of it */
-    UPDATE_PIECE = 4096,       /* elements at a time, which stay in the first-level cache */
+    UPDATE_PIECE = 1024,       /* elements at a time, which stay in the first-level cache */
     TD_UPDATE_RANKS_MAX = 256, /* of a shared update */
 };
 

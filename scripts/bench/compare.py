@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sets Tandem's benches beside Open MPI and PyTorch, in one run on one machine.
 
-    scripts/bench/compare.py                 all of: allreduce launch step loader
+    scripts/bench/compare.py                 all of: allreduce update launch step loader
     scripts/bench/compare.py step --rounds 7
 
 Contestants take turns, round after round, and medians over the rounds are compared, so that a machine that slows down
@@ -128,6 +128,20 @@ def allreduce():
     return {"tandem": ours, "floor": floor, "Open MPI": open_mpi, "gloo": gloo}
 
 
+def update():
+    def ours(sync):
+        return lambda: by_size(rows(TANDEM, "bench", "update", "-n", "2", "--sync", sync, "--repeat", "15", "--json"))
+
+    def floor():
+        return by_size(rows(build("cc", "floor_update.c")))
+
+    def open_mpi():
+        return by_size(rows(*MPIRUN, build("mpicc", "mpi_update.c")))
+
+    return {"tandem shared": ours("shared"), "floor": floor, "Open MPI + fused step": open_mpi,
+            "tandem replicated": ours("replicated"), "tandem zero1": ours("zero1")}
+
+
 def launch():
     def ours():
         return launches([TANDEM, "run", "-n", "2", "--", TANDEM, "bench", "noop"], 20)
@@ -174,7 +188,7 @@ def loader():
     return {"tandem": ours, "torch gather": torch}
 
 
-CONTESTS = {"allreduce": allreduce, "launch": launch, "step": step, "loader": loader}
+CONTESTS = {"allreduce": allreduce, "update": update, "launch": launch, "step": step, "loader": loader}
 
 
 def run_rounds(contestants, count):
