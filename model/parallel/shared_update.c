@@ -16,7 +16,7 @@ td_status update_shared_step(void *cookie) {
     if (u->optimizer->max_norm > 0 && !u->norms) TD_TRY(update_make_norms(u));
     if (!u->met) TD_TRY(update_meet(u)); /* td_ddp_join has met the others */
     TD_TRY(update_run(u));
-    TD_TRY(td_group_barrier(u->ddp->group, NULL));
+    TD_TRY(td_group_post(u->ddp->group, &(td_call){.kind = TD_CALL_BARRIER, .label = "ddp update"}, NULL));
     update_end(u);
     return TD_OK;
 }

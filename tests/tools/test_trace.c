@@ -184,10 +184,11 @@ START_TEST(a_job_that_ends_well_writes_nothing) {
 END_TEST
 
 START_TEST(training_has_labels_and_steps) {
-    launch l =
-        launch_start_with((launch_setup){0}, (const char *[]){TANDEM, "train", "-n", "2", "--trace-dir",
-                                                              folder, "--model", "mlp", "--batch-size", "8",
-                                                              "--json", "--log-interval", "1", NULL});
+    static const char *const labels[][2] = {{"replicated", "ddp bucket 0"}, {"shared", "ddp update"}};
+    launch l = launch_start_with((launch_setup){0},
+                                 (const char *[]){TANDEM, "train", "-n", "2", "--trace-dir", folder,
+                                                  "--model", "mlp", "--batch-size", "8", "--sync",
+                                                  labels[_i][0], "--json", "--log-interval", "1", NULL});
     launch_expect(&l, "\"step\":3");
     kill(l.pid, SIGTERM); /* the job fails, so the launcher writes */
     launch_finish(&l);
@@ -198,7 +199,7 @@ START_TEST(training_has_labels_and_steps) {
     ck_ok(trace_read(path, &f));
     bool found = false;
     for (int i = 0; i < f.call_count; i++)
-        found = found || (strcmp(f.calls[i].label, "ddp bucket 0") == 0 && f.calls[i].step == 3);
+        found = found || (strcmp(f.calls[i].label, labels[_i][1]) == 0 && f.calls[i].step == 3);
     ck_assert(found);
     trace_clear(&f);
 }
@@ -409,7 +410,6 @@ Suite *make_suite(void) {
                                   calls_that_differ_are_told_with_both_ranks,
                                   a_running_job_is_looked_at_without_disturbing_it,
                                   a_job_that_ends_well_writes_nothing,
-                                  training_has_labels_and_steps,
                                   clocks_of_two_machines_are_set_by_common_calls,
                                   a_rank_without_a_record_is_missed,
                                   records_that_do_not_belong_together_are_refused,
@@ -421,6 +421,7 @@ Suite *make_suite(void) {
     TCase *tcase = tcase_create("trace");
     tcase_add_checked_fixture(tcase, make_folder, remove_folder);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(tcase, tests[i]);
+    tcase_add_loop_test(tcase, training_has_labels_and_steps, 0, 2);
     tcase_add_loop_test(tcase, what_is_wrong_with_a_record_is_said, 0,
                         (int)(sizeof damaged / sizeof *damaged));
     tcase_add_loop_test(tcase, wrong_usage_is_told, 0, (int)(sizeof misused / sizeof *misused));
