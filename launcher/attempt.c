@@ -2,7 +2,6 @@
 #include "launcher/attempt.h"
 
 #include "base/memory.h"
-#include "base/parallel.h"
 #include "dist/job_mark.h"
 #include "launcher/errors.h"
 #include "launcher/places.h"
@@ -47,8 +46,9 @@ static td_status open_descriptors(launcher_attempt *a) {
     TD_TRY(launcher_output_open(&output, &a->output));
     TD_TRY(launcher_control_open(a->ranks, a->n, &a->control));
     a->mpi_folder = launcher_mpi_name_folder(a->constants->run_id, a->number);
-    launcher_mpi_facts facts = {
-        .attempt = a->number, .crowded = a->n > td_core_count(), .folder = a->mpi_folder.path};
+    launcher_mpi_facts facts = {.attempt = a->number,
+                                .crowded = a->n > a->constants->options->places->cores,
+                                .folder = a->mpi_folder.path};
     TD_TRY(launcher_mpi_open(a->ranks, a->n, facts, &a->mpi));
     const char *how = a->constants->options->mpi;
     return how && strcmp(how, "pmix") == 0 ? launcher_mpi_start_pmix(a->mpi) : TD_OK;

@@ -166,6 +166,7 @@ static td_status find_places(const launcher_options *options, launcher_places *p
     TD_TRY(read_wishes(options, &wish));
     TD_TRY(launcher_allocation_read(lookup_variable, NULL, &p->allocation));
     TD_TRY(count_ranks(options, p));
+    p->cores = td_core_count();
     bool bind = wish.numa_binding != LAUNCHER_NUMA_NONE || wish.bind > LAUNCHER_BIND_NONE;
     bool maybe = wish.bind == LAUNCHER_BIND_AUTO && !bind && may_have_cpus_alone(p);
     TD_TRY(give_gpus(options, maybe, p));
@@ -174,7 +175,7 @@ static td_status find_places(const launcher_options *options, launcher_places *p
         if (status >= 0) return make_plan(options, &wish, p);
         if (bind) return status;
     }
-    p->threads = launcher_threads_share(td_core_count(), 0, p->ranks);
+    p->threads = launcher_threads_share(p->cores, 0, p->ranks);
     return TD_OK;
 }
 

@@ -13,6 +13,7 @@
 
 typedef struct launcher_places {
     int ranks;
+    int cores;                       /* that this job may use */
     int threads;                     /* each rank's, where there is no plan */
     const launcher_plan *plan;       /* NULL: nobody is bound, and the topology was not read */
     const launcher_gpus *gpus;       /* GPU i is local rank i's; NULL: the ranks were given none */
