@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what the tests need, build, and run every test. The last line is the count.
 #   scripts/test.sh [--with-pytorch] [MESON TEST ARGUMENTS]      for example: scripts/test.sh --suite dist
-# With --with-pytorch PyTorch from PyPI is put into build/pytorch (a few GB), and its suite is not skipped;
+# With --with-pytorch PyTorch from PyPI is put into build/pytorch (5 GB), and its suite is not skipped;
 # TANDEM_PEER_PYTHON may name a Python that has PyTorch already.
 set -eu
 cd "$(dirname "$0")/.."
