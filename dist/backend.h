@@ -76,7 +76,11 @@ typedef struct td_backend {
 /* In order of preference, NULL at the end. */
 extern const td_backend *const td_backends[];
 
+/* The backend of that name, its plug-in loaded, *lent* for ever. TD_ERR_UNSUPPORTED when that cannot be had. */
+td_status td_backend_find(const char *name, const td_backend **found);
+
 extern const td_backend td_backend_self;
 extern const td_backend td_backend_shm;
+extern const td_backend td_backend_hier;
 
 #endif

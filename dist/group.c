@@ -125,6 +125,7 @@ int td_group_size(const td_group *group) { return group->size; }
 int td_group_job_rank(const td_group *group, int rank) {
     return rank < 0 || rank >= group->size ? -1 : td_group_name(group, rank);
 }
+int td_group_machine(const td_group *group) { return group->node; }
 const char *td_group_backend(const td_group *group) { return group->backend->name; }
 const char *td_group_refusals(const td_group *group) { return group->refusals; }
 int td_group_compute_threads(const td_group *group) { return group->compute_threads; }

@@ -23,7 +23,7 @@ TD_BEGIN_DECLS
 
 /* Zeros are the defaults. */
 typedef struct td_group_options {
-    const char *backend;   /* "self", "shm"; NULL: the first that can serve */
+    const char *backend;   /* "self", "shm", "hier", "mpi"; NULL: the first that can serve */
     td_device_kind device; /* where the data will be */
     double stall_timeout;  /* seconds; 0: the job's; INFINITY is allowed */
     double stall_report;   /* seconds until a wait is reported through the log hook; 0: 10 */
@@ -52,6 +52,9 @@ TD_API int td_group_rank(const td_group *group);
 TD_API int td_group_size(const td_group *group);
 /* Which rank of the job is this group's `rank`? -1 when there is none. */
 TD_API int td_group_job_rank(const td_group *group, int rank);
+/* Which machine is this rank on, counted in the order of their first ranks? For td_group_split into the groups of
+ * each machine, whose ranks share memory where the backend can. */
+TD_API int td_group_machine(const td_group *group);
 TD_API const char *td_group_backend(const td_group *group); /* static */
 
 /* Why backends before the chosen one cannot serve, one line each ("nccl: ..."), "" if there were none.

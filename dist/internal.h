@@ -56,10 +56,11 @@ struct td_group {
     const td_backend *backend;
     void *state; /* the backend's */
     int rank, size;
-    int node;        /* this rank's machine, in the order of their first ranks; 0 where the backend has one */
-    int *members;    /* the job's rank of each rank; NULL: the same */
-    uint64_t posted; /* collectives so far */
-    uint64_t paired; /* sends and receives so far */
+    int node; /* this rank's machine, in the order of their first ranks; 0 where the backend has one */
+    struct td_watch *watch; /* lent by a backend over messages: over its processes */
+    int *members;           /* the job's rank of each rank; NULL: the same */
+    uint64_t posted;        /* collectives so far */
+    uint64_t paired;        /* sends and receives so far */
     double stall_timeout, stall_report;
     int compute_threads;
     td_arena arena;

@@ -171,6 +171,30 @@ static td_status read_slurm(const env *e, td_job_facts *f) {
     return check_place(f, "SLURM_PROCID", size, "SLURM_LOCALID", "SLURM_TASKS_PER_NODE");
 }
 
+/* TD_ENV_NODES: the ranks of one machine play several. What they share is then one node's, so nothing is
+ * inherited from a launcher, and their meeting place has the node in its name. */
+static td_status cut_nodes(const env *e, td_job_facts *f) {
+    const char *list = get(e, TD_ENV_NODES);
+    int begin = 0, tasks = 0, node = 0, own = -1;
+    if (!list || f->world_size == 1) return TD_OK;
+    for (; begin < f->world_size && tasks_of_node(list, node, &tasks) && tasks > 0; begin += tasks, node++) {
+        if (f->rank < begin || f->rank >= begin + tasks) continue;
+        own = node;
+        f->local_rank = f->rank - begin;
+        f->local_world_size = tasks;
+    }
+    if (begin != f->world_size || tasks_of_node(list, node, &tasks))
+        return td_fail(TD_ERR_ARG, 0, "dist",
+                       TD_ENV_NODES "=%s does not say how many of %d ranks each node has", list,
+                       f->world_size);
+    f->node = own;
+    f->node_count = node;
+    f->arena_fd = -1;
+    size_t used = strlen(f->id);
+    snprintf(f->id + used, sizeof f->id - used, "/node%d", own);
+    return TD_OK;
+}
+
 static td_status differ(const char *ours, int a, const char *theirs, int b) {
     return td_fail(TD_ERR_ARG, 0, "dist",
                    "two launchers disagree: %s=%d, but %s=%d; unset those of the launcher that did not start "
@@ -310,6 +334,7 @@ td_status td_job_facts_read(td_env_lookup *lookup, void *cookie, td_job_facts *f
             return td_fail(TD_ERR_ARG, 0, "dist", "WORLD_SIZE=%d is set in the environment, but RANK is not",
                            size);
     }
+    TD_TRY(cut_nodes(&e, &f));
     if (f.world_size == 1) f.id[0] = 0;
     const char *folder = get(&e, TD_ENV_TRACE_DIR);
     if (folder && snprintf(f.trace_dir, sizeof f.trace_dir, "%s", folder) >= (int)sizeof f.trace_dir)

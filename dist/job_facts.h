@@ -19,6 +19,9 @@ typedef struct td_job_facts {
 
 #define TD_STALL_TIMEOUT_DEFAULT 600.0
 
+/* For tests: how many ranks each node has, "2,2,1" or "2(x2),1" in the order of ranks, whatever the launcher says. */
+#define TD_ENV_NODES "TANDEM_NODES"
+
 /* TD_ERR_ARG when the variables contradict each other, with both values. */
 td_status td_job_facts_read(td_env_lookup *lookup, void *cookie, td_job_facts *facts);
 

@@ -10,7 +10,9 @@ typedef void td_reduce_kernel(void *const *to, size_t outputs, const void *const
                               size_t count, double factor);
 
 typedef struct td_reduce_table {
-    td_reduce_kernel *kernels[TD_REDUCE_COUNT][TD_DTYPE_COUNT]; /* NULL: not defined */
+    td_reduce_kernel *kernels[TD_REDUCE_COUNT][TD_DTYPE_COUNT];      /* NULL: not defined */
+    void (*widen[2])(float *to, const uint16_t *from, size_t count); /* f16, bf16 */
+    void (*narrow[2])(uint16_t *to, const float *from, size_t count);
 } td_reduce_table;
 
 extern const td_reduce_table td_reduce_generic, td_reduce_avx2, td_reduce_avx512;
@@ -26,6 +28,16 @@ static inline void td_reduce_run(const td_reduce_table *table, td_reduce op, td_
                                  void *const *to, size_t outputs, const void *const *from, size_t inputs,
                                  size_t count) {
     table->kernels[op][dtype](to, outputs, from, inputs, count, factor);
+}
+
+/* From half-width floats to f32, and back with one rounding; what a reduction in several steps needs. */
+static inline void td_reduce_widen(const td_reduce_table *table, td_dtype dtype, float *to, const void *from,
+                                   size_t count) {
+    table->widen[dtype == TD_DTYPE_BF16](to, (const uint16_t *)from, count);
+}
+static inline void td_reduce_narrow(const td_reduce_table *table, td_dtype dtype, void *to, const void *from,
+                                    size_t count) {
+    table->narrow[dtype == TD_DTYPE_BF16]((uint16_t *)to, (const float *)from, count);
 }
 
 /* For a backend's table: all dtypes for which each reduction is defined. */

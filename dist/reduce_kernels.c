@@ -284,14 +284,17 @@ DEFINE_BITS(64, uint64_t)
     [TD_DTYPE_I8] = op##_8, [TD_DTYPE_U8] = op##_8, [TD_DTYPE_I16] = op##_16, [TD_DTYPE_I32] = op##_32,      \
     [TD_DTYPE_I64] = op##_64, [TD_DTYPE_BOOL] = op##_8
 
-const td_reduce_table TD_REDUCE_TABLE = {{
-    [TD_REDUCE_SUM] = {FLOAT_ROWS(sum), INTEGER_ROWS(sum), [TD_DTYPE_BOOL] = bor_8},
-    [TD_REDUCE_AVG] = {FLOAT_ROWS(avg)},
-    [TD_REDUCE_MIN] = {FLOAT_ROWS(min), INTEGER_ROWS(min), [TD_DTYPE_BOOL] = band_8},
-    [TD_REDUCE_MAX] = {FLOAT_ROWS(max), INTEGER_ROWS(max), [TD_DTYPE_BOOL] = bor_8},
-    [TD_REDUCE_PROD] = {FLOAT_ROWS(prod), INTEGER_ROWS(prod), [TD_DTYPE_BOOL] = band_8},
-    [TD_REDUCE_BAND] = {BIT_ROWS(band)},
-    [TD_REDUCE_BOR] = {BIT_ROWS(bor)},
-    [TD_REDUCE_BXOR] = {BIT_ROWS(bxor)},
-    [TD_REDUCE_PREMUL_SUM] = {FLOAT_ROWS(premul)},
-}};
+const td_reduce_table TD_REDUCE_TABLE = {
+    .widen = {widen_f16, widen_bf16},
+    .narrow = {narrow_f16, narrow_bf16},
+    .kernels = {
+        [TD_REDUCE_SUM] = {FLOAT_ROWS(sum), INTEGER_ROWS(sum), [TD_DTYPE_BOOL] = bor_8},
+        [TD_REDUCE_AVG] = {FLOAT_ROWS(avg)},
+        [TD_REDUCE_MIN] = {FLOAT_ROWS(min), INTEGER_ROWS(min), [TD_DTYPE_BOOL] = band_8},
+        [TD_REDUCE_MAX] = {FLOAT_ROWS(max), INTEGER_ROWS(max), [TD_DTYPE_BOOL] = bor_8},
+        [TD_REDUCE_PROD] = {FLOAT_ROWS(prod), INTEGER_ROWS(prod), [TD_DTYPE_BOOL] = band_8},
+        [TD_REDUCE_BAND] = {BIT_ROWS(band)},
+        [TD_REDUCE_BOR] = {BIT_ROWS(bor)},
+        [TD_REDUCE_BXOR] = {BIT_ROWS(bxor)},
+        [TD_REDUCE_PREMUL_SUM] = {FLOAT_ROWS(premul)},
+    }};

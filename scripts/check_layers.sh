@@ -20,13 +20,13 @@ forbid model '(sampler|worker|serve|tools|launcher)/'
 for folder in tensor ops cpu cuda autograd nn optim zoo graph script onnx checkpoint; do
     forbid model/$folder 'dist/'
 done
-forbid model/parallel 'dist/(self|shm|mpi|nccl)/|dist/(internal|backend)\.h'
-forbid worker '(tools|launcher|serve)/|[a-z/]*internal\.h|dist/(self|shm|mpi|nccl)/|model/cpu/'
-forbid tools '(worker|serve|launcher)/|[a-z/]*internal\.h|dist/(self|shm|mpi|nccl)/|model/cpu/'
-forbid launcher '(sampler|model)/|dist/(self|shm|mpi|nccl)/|dist/(internal|backend)\.h'
+forbid model/parallel 'dist/(self|shm|hier|mpi|nccl)/|dist/(internal|backend)\.h'
+forbid worker '(tools|launcher|serve)/|[a-z/]*internal\.h|dist/(self|shm|hier|mpi|nccl)/|model/cpu/'
+forbid tools '(worker|serve|launcher)/|[a-z/]*internal\.h|dist/(self|shm|hier|mpi|nccl)/|model/cpu/'
+forbid launcher '(sampler|model)/|dist/(self|shm|hier|mpi|nccl)/|dist/(internal|backend)\.h'
 forbid examples '[a-z]' # examples include <tandem/...> only
-for backend in self shm mpi nccl; do
-    others=$(echo self shm mpi nccl | tr ' ' '\n' | grep -v "^$backend$" | tr '\n' '|' | sed 's/|$//')
+for backend in self shm hier mpi nccl; do
+    others=$(echo self shm hier mpi nccl | tr ' ' '\n' | grep -v "^$backend$" | tr '\n' '|' | sed 's/|$//')
     forbid dist/$backend "dist/($others)/"
 done
 exit $status

@@ -80,6 +80,7 @@ static td_status complete(td_group *group, td_mpi *m) {
     td_mpi_unlock();
     group->node = td_who_node(m->whos, group->rank);
     group->state = status < 0 ? NULL : m;
+    group->watch = &m->watch;
     return status;
 }
 

@@ -190,6 +190,15 @@ static void abort_group(td_group *group, int culprit) {
     td_room_break(&shm->waiter, culprit, &doing);
 }
 
+/* A rank whose newest call is an older one. */
+static int missing(const td_group *group, const td_work *work, int after) {
+    const td_waiter *waiter = &((const td_shm *)group->state)->waiter;
+    if (td_call_traits_of(work->call.kind)->pairs) return work->call.root > after ? work->call.root : -1;
+    for (int r = after + 1; r < group->size; r++)
+        if (r != group->rank && atomic_load(&waiter->room->seats[r].last_number) <= work->sequence) return r;
+    return -1;
+}
+
 /* What rank 0 tells the others about an allocation. */
 typedef struct verdict {
     int64_t status;
@@ -248,6 +257,7 @@ const td_backend td_backend_shm = {
     .run = td_shm_run_at_once,
     .test = td_shm_test,
     .wait = td_shm_wait,
+    .missing = missing,
     .abort = abort_group,
     .alloc = alloc,
     .free = free_block,
