@@ -3,6 +3,7 @@
  * read". */
 #include "worker/data.h"
 
+#include "base/memory.h"
 #include "dist/arena.h"
 #include "model/tensor/scope.h"
 #include "model/tensor/storage.h"
@@ -107,8 +108,8 @@ static td_status listen(reading *r, notice *outcome) {
         if (outcome->kind == NOTICE_FAILED) {
             /* The reader leaves: waiting for it tells the launcher that we lost it, and not it us. */
             td_group_barrier(r->group, NULL);
-            return td_fail(TD_ERR_PEER, 0, "train", "rank %d could not read the data: %s", READER,
-                           outcome->text);
+            return td_fail(TD_ERR_PEER, 0, "train", "rank %d could not read the data: %s",
+                           td_group_job_rank(r->group, READER), outcome->text);
         }
         TD_TRY(take(r, outcome->bytes));
     }
@@ -130,15 +131,55 @@ static td_status open_set(td_group *group, const char *folder, bool train, const
     return td_mnist_dataset(&set, dataset);
 }
 
+/* For this rank alone; `own` keeps the memory. Others learn of a failure when this rank gives up. */
+static td_status open_alone(const char *folder, bool train, const td_zoo_model *model, uint8_t *own[2],
+                            td_dataset **dataset) {
+    td_mnist set;
+    TD_TRY(td_mnist_read(folder, train, NULL, &set));
+    own[0] = set.images;
+    own[1] = set.labels;
+    TD_TRY(check_fit(&set, folder, model));
+    return td_mnist_dataset(&set, dataset);
+}
+
+/* Do all ranks of a group see one memory? */
+static td_status try_sharing(td_group *group, bool *shared) {
+    void *block = NULL;
+    td_status status = td_arena_alloc_one(td_group_arena(group), 1, &block);
+    *shared = status >= 0;
+    td_arena_free(td_group_arena(group), &block);
+    return status == TD_ERR_UNSUPPORTED ? TD_OK : status;
+}
+
+/* The ranks that share memory with this one; NULL: none. */
+static td_status find_sharers(td_group *group, worker_data *data, td_group **sharers) {
+    bool shared;
+    TD_TRY(try_sharing(group, &shared));
+    *sharers = shared ? group : NULL;
+    if (shared) return TD_OK;
+    TD_TRY(td_group_split(group, td_group_machine(group), td_group_rank(group), &data->machine));
+    TD_TRY(try_sharing(data->machine, &shared));
+    if (shared) *sharers = data->machine;
+    return TD_OK;
+}
+
 td_status worker_data_open(td_group *group, const char *folder, const td_zoo_model *model,
                            worker_data *data) {
-    TD_TRY(open_set(group, folder, true, model, &data->train));
-    return open_set(group, folder, false, model, &data->test);
+    td_group *sharers;
+    TD_TRY(find_sharers(group, data, &sharers));
+    if (!sharers) {
+        TD_TRY(open_alone(folder, true, model, data->own, &data->train));
+        return open_alone(folder, false, model, data->own + 2, &data->test);
+    }
+    TD_TRY(open_set(sharers, folder, true, model, &data->train));
+    return open_set(sharers, folder, false, model, &data->test);
 }
 
 void worker_data_close(worker_data *data) {
     td_dataset_close(&data->train);
     td_dataset_close(&data->test);
+    for (int i = 0; i < 4; i++) td_free(data->own[i]);
+    td_group_close(&data->machine);
 }
 
 /* Tensors are made over memory that is only read, so dropping the const is safe. */

@@ -1,6 +1,6 @@
 /*
  * The data of a run: a training and a test set, decoded once per machine by its first rank into memory that
- * all its ranks share. Central object: worker_data, a plain struct; opened by all ranks together, closed
+ * all its ranks share; where ranks share none (over mpi), by each rank for itself. Central object: worker_data, a plain struct; opened by all ranks together, closed
  * before the group.
  */
 #ifndef TANDEM_WORKER_DATA_H
@@ -12,6 +12,8 @@
 
 typedef struct worker_data {
     td_dataset *train, *test;
+    td_group *machine;   /* the ranks that share memory, where they are not all; ours */
+    uint8_t *own[2 * 2]; /* what this rank has decoded for itself */
 } worker_data;
 
 /* Read `folder` ("mnist": the files that come with Tandem) and see that it fits the model. Every rank calls
