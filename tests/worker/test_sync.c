@@ -58,6 +58,24 @@ START_TEST(every_sync_gives_the_same_bits) {
 }
 END_TEST
 
+/* Of any pair: a checkpoint made with one, resumed with the other, against a run that never stopped. */
+START_TEST(a_run_goes_on_with_another_sync) {
+    static const char *const syncs[] = {"replicated", "shared", "zero1"};
+    const char *first = syncs[_i / 3], *second = syncs[_i % 3], *data = small_mnist(200, 20);
+    const char *a = scratch_path("a"), *b = scratch_path("b"), *folder = scratch_path("checkpoints");
+    TRAIN(whole, "-n", "3", "--model", "mlp", "--data", data, "--global-batch-size", "20", "--steps", "10",
+          "--sync", first, "--save", a);
+    TRAIN(begun, "-n", "3", "--model", "mlp", "--data", data, "--global-batch-size", "20", "--steps", "5",
+          "--sync", first, "--checkpoint", folder, "--checkpoint-every", "5");
+    TRAIN(ended, "-n", "3", "--model", "mlp", "--data", data, "--global-batch-size", "20", "--steps", "10",
+          "--sync", second, "--checkpoint", folder, "--resume", "auto", "--save", b);
+    expect_same_files(a, b);
+    run_free(&whole);
+    run_free(&begun);
+    run_free(&ended);
+}
+END_TEST
+
 START_TEST(shared_is_the_default_where_it_can_be) {
     const char *data = small_mnist(32, 10);
     TRAIN(two, "-n", "2", "--model", "mlp", "--data", data, "--verbose");
@@ -103,6 +121,7 @@ Suite *make_suite(void) {
     Suite *suite = suite_create("sync");
     TCase *tcase = tcase_create("sync");
     tcase_add_loop_test(tcase, every_sync_gives_the_same_bits, 0, (int)(sizeof settings / sizeof *settings));
+    tcase_add_loop_test(tcase, a_run_goes_on_with_another_sync, 0, 9);
     tcase_add_test(tcase, shared_is_the_default_where_it_can_be);
     tcase_add_test(tcase, a_rank_whose_weights_differ_is_named_with_the_step);
     tcase_add_test(tcase, what_cannot_be_is_refused);
