@@ -45,6 +45,7 @@ td_status worker_facts_of(const worker_run *run, worker_facts *facts) {
     c->betas[0] = o->betas[0];
     c->betas[1] = o->betas[1];
     c->nesterov = o->nesterov;
+    c->max_norm = o->max_norm;
     c->world_size = run->world_size;
     c->threads = run->threads;
     TD_TRY(copy_text(td_group_backend(run->group), c->backend));

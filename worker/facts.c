@@ -55,6 +55,7 @@ static const field computation_fields[] = {
     {"beta1", FIELD_REAL, AT(computation.betas[0]), "beta1"},
     {"beta2", FIELD_REAL, AT(computation.betas[1]), "beta2"},
     {"nesterov", FIELD_BOOL, AT(computation.nesterov), "nesterov"},
+    {"max_norm", FIELD_REAL, AT(computation.max_norm), "max norm"},
     {"world_size", FIELD_INT, AT(computation.world_size), "number of ranks", true},
     {"threads", FIELD_INT, AT(computation.threads), "threads per rank"},
     {"backend", FIELD_TEXT, AT(computation.backend), "backend", true},

@@ -32,7 +32,7 @@ typedef struct worker_order {
 typedef struct worker_computation {
     char deterministic[FACT_BYTES];
     int64_t batch_size, global_batch_size, accumulate, sample_groups; /* as in the options */
-    double lr, momentum, weight_decay, eps, betas[2];
+    double lr, momentum, weight_decay, eps, betas[2], max_norm;
     bool nesterov;
     int64_t world_size, threads;
     char backend[FACT_BYTES];

@@ -183,6 +183,26 @@ START_TEST(batches_per_rank_go_on_where_ranks_can_share) {
 }
 END_TEST
 
+/* How ranks keep their weights equal leaves no trace in a checkpoint. */
+START_TEST(every_way_of_sharing_goes_on_from_every_other) {
+    const char *data = small_mnist(160, 20), *ck = scratch_path("ck");
+    const char *whole = scratch_path("whole"), *mixed = scratch_path("mixed");
+    const char *const ways[] = {"shared", "zero1", "replicated", "zero1", "shared", "replicated"};
+    const char *const until[] = {"3", "7", "12", "15", "18", "20"};
+#define ANY_SYNC "-n", "2", SMALL(data), "--batch-size", "8", "--optimizer", "adamw"
+    TRAIN(reference, ANY_SYNC, "--steps", "20", "--sync", "replicated", "--save", whole);
+    for (int i = 0; i < 6; i++) {
+        TRAIN(part, ANY_SYNC, "--steps", until[i], "--sync", ways[i], "--checkpoint", ck, "--resume", "auto",
+              "--save", mixed);
+        ck_assert_str_eq(json_string_value(json_object_get(part.start, "sync")), ways[i]);
+        ck_assert_ptr_null(strstr(part.launch.errors, "other bits"));
+        run_free(&part);
+    }
+    expect_same_files(whole, mixed);
+    run_free(&reference);
+}
+END_TEST
+
 START_TEST(a_run_can_be_made_longer) {
     const char *data = small_mnist(160, 20), *a = scratch_path("a"), *b = scratch_path("b"),
                *ck = scratch_path("ck");
@@ -375,6 +395,7 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, a_test_is_left_and_done_again);
     tcase_add_test(tcase, global_batches_go_on_with_any_number_of_ranks);
     tcase_add_test(tcase, batches_per_rank_go_on_where_ranks_can_share);
+    tcase_add_test(tcase, every_way_of_sharing_goes_on_from_every_other);
     tcase_add_test(tcase, a_run_can_be_made_longer);
     tcase_add_test(tcase, checkpoints_come_when_asked_and_the_newest_are_kept);
     tcase_add_test(tcase, a_time_is_an_interval_too);
