@@ -15,6 +15,7 @@
 #include "support/check.h"
 
 #include <math.h>
+#include <sys/mman.h>
 
 enum { SAMPLES = 64, IN = 6, RANKS = 4 };
 
@@ -491,6 +492,39 @@ static void run_failing(td_job *job, void *cookie) {
 START_TEST(every_failing_allocation_in_a_step_is_a_status) { run_threads(1, run_failing, NULL); }
 END_TEST
 
+/* The same on one rank of two, which are processes: the other is told, and neither waits for ever. */
+typedef struct failing_rank {
+    long k;
+    bool failed;
+} failing_rank;
+
+static void run_failing_rank(td_job *job, void *cookie) {
+    failing_rank *f = cookie;
+    td_rank r = open_rank(job, &(td_ddp_options){.bucket_bytes = 1});
+    td_sync_batch_norm_convert(r.net, r.group);
+    if (r.rank == 1) td_alloc_fail_after(f->k);
+    td_status status = td_ddp_begin(r.ddp, 8);
+    if (status == TD_OK) status = pass(&r, 0, 8, true);
+    td_alloc_fail_after(-1);
+    if (r.rank == 1) {
+        ck_assert(status == TD_OK || status == TD_ERR_MEMORY);
+        f->failed = status != TD_OK;
+    }
+    close_rank(&r);
+}
+
+START_TEST(a_failing_allocation_on_one_rank_ends_the_step_on_all) {
+    failing_rank *f = mmap(NULL, sizeof *f, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(f, MAP_FAILED);
+    f->failed = true;
+    for (f->k = 0; f->failed; f->k += 7) { /* a sample of them: each costs two processes */
+        ck_assert_int_lt(f->k, 3000);
+        run_processes(2, run_failing_rank, f);
+    }
+    munmap(f, sizeof *f);
+}
+END_TEST
+
 Suite *make_suite(void) {
     Suite *suite = suite_create("ddp_options");
     TCase *tcase = tcase_create("ddp_options");
@@ -507,6 +541,7 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, an_early_end_can_be_an_error_on_all_ranks);
     tcase_add_test(tcase, buffers_come_from_a_rank_that_still_trains);
     tcase_add_test(tcase, every_failing_allocation_in_a_step_is_a_status);
+    tcase_add_test(tcase, a_failing_allocation_on_one_rank_ends_the_step_on_all);
     suite_add_tcase(suite, tcase);
     return suite;
 }
