@@ -227,7 +227,9 @@ static td_status take_options(td_ddp *ddp, const td_ddp_options *options) {
     td_ddp_options *o = &ddp->options;
     const double *list = o->bucket_cap_mb_list;
     o->bucket_cap_mb_list = NULL;
-    if (!o->bucket_bytes) o->bucket_bytes = TD_DDP_BUCKET_BYTES;
+    if (o->bucket_cap_mb == 0) o->bucket_cap_mb = TD_DDP_BUCKET_CAP_MB;
+    if (!(o->bucket_cap_mb > 0))
+        return td_fail(TD_ERR_ARG, 0, "model/parallel", "ddp: bucket_cap_mb is %g", o->bucket_cap_mb);
     if (o->skip_all_reduce_unused_params && !o->static_graph)
         return td_fail(TD_ERR_ARG, 0, "model/parallel",
                        "ddp: skip_all_reduce_unused_params needs static_graph");

@@ -33,10 +33,10 @@ typedef enum td_sync {
 
 /* PyTorch's names and meanings where there is such an option. Zeros are the defaults; all ranks give the same. */
 typedef struct td_ddp_options {
-    td_sync sync;        /* other than replicated: td_ddp_attach follows */
-    size_t bucket_bytes; /* a bucket is closed once it holds as many; 0: TD_DDP_BUCKET_BYTES */
+    td_sync sync;         /* other than replicated: td_ddp_attach follows */
+    double bucket_cap_mb; /* a bucket is closed once it holds as many MiB; 0: TD_DDP_BUCKET_CAP_MB */
     /* The same for each bucket by number, in the order in which they are reduced; the last goes for the rest.
-     * *Lent* for the call. NULL: bucket_bytes for all. */
+     * *Lent* for the call. NULL: bucket_cap_mb for all. */
     const double *bucket_cap_mb_list;
     size_t bucket_cap_mb_count;
     /* A pass may leave trained parameters without gradient. Otherwise that is TD_ERR_STATE, on all ranks, once
@@ -55,7 +55,7 @@ typedef struct td_ddp_options {
         throw_on_early_termination; /* a step in which some ranks have no data is TD_ERR_STATE on all ranks */
 } td_ddp_options;
 
-#define TD_DDP_BUCKET_BYTES ((size_t)1 << 20)
+#define TD_DDP_BUCKET_CAP_MB 1.0
 
 /* Every rank calls it. Checks that names, sizes, dtypes and order of parameters and buffers agree
  * (TD_ERR_MISMATCH names the first difference and the rank that has it), copies rank 0's values everywhere

@@ -35,7 +35,7 @@ static double get_number(const td_ddp_bucket *bucket, size_t element) {
 /* The bytes after which bucket number b is closed. */
 static double cap_of(const td_ddp *ddp, size_t b) {
     size_t count = ddp->options.bucket_cap_mb_count;
-    return count ? ddp->bucket_caps[b < count ? b : count - 1] : (double)ddp->options.bucket_bytes;
+    return count ? ddp->bucket_caps[b < count ? b : count - 1] : ddp->options.bucket_cap_mb * (1 << 20);
 }
 
 /* These stand at the end and are in no bucket. */

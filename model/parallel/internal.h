@@ -60,7 +60,7 @@ struct td_ddp {
     td_group *group;
     td_module *module;
     td_ddp_options options; /* without pointers */
-    double *bucket_caps;    /* bytes, options.bucket_cap_mb_count of them; NULL: options.bucket_bytes */
+    double *bucket_caps;    /* bytes, options.bucket_cap_mb_count of them; NULL: options.bucket_cap_mb */
     td_state_dict parameters, buffers;
     td_ddp_slot *slots;
     size_t slot_count;

@@ -76,9 +76,10 @@ static td_rank open_rank(td_job *job, const td_module_class *class_, size_t buck
     ck_ok(td_group_open(job, NULL, &r.group));
     ck_ok(td_manual_seed((uint64_t)td_job_rank(job))); /* each rank begins with other weights */
     ck_ok(td_module_open(class_, NULL, &r.net));
-    ck_ok(td_ddp_open(r.net, r.group,
-                      &(td_ddp_options){.bucket_bytes = bucket_bytes, .find_unused_parameters = true},
-                      &r.ddp));
+    ck_ok(td_ddp_open(
+        r.net, r.group,
+        &(td_ddp_options){.bucket_cap_mb = (double)bucket_bytes * 0x1p-20, .find_unused_parameters = true},
+        &r.ddp));
     r.scope = td_scope_open(r.context);
     return r;
 }

@@ -32,7 +32,8 @@ static td_rank open_rank(td_job *job, size_t bucket_bytes) {
     ck_ok(td_parallel_set_threads(1));
     ck_ok(td_group_open(job, NULL, &r.group));
     ck_ok(td_module_open(&td_nn_linear, &(td_nn_linear_options){IN, OUT, true}, &r.net));
-    ck_ok(td_ddp_open(r.net, r.group, &(td_ddp_options){.bucket_bytes = bucket_bytes}, &r.ddp));
+    ck_ok(td_ddp_open(r.net, r.group, &(td_ddp_options){.bucket_cap_mb = (double)bucket_bytes * 0x1p-20},
+                      &r.ddp));
     r.scope = td_scope_open(r.context);
     return r;
 }

@@ -142,7 +142,8 @@ END_TEST
 
 static void run_found(td_job *job, void *cookie) {
     (void)cookie;
-    td_rank r = open_rank(job, &(td_ddp_options){.find_unused_parameters = true, .bucket_bytes = 1});
+    td_rank r =
+        open_rank(job, &(td_ddp_options){.find_unused_parameters = true, .bucket_cap_mb = 1 * 0x1p-20});
     for (int step = 0; step < 3; step++) {
         td_module_zero_grad(r.net);
         ck_ok(pass(&r, 0, 8, step == 1 && r.rank == 1));
@@ -154,6 +155,15 @@ static void run_found(td_job *job, void *cookie) {
 START_TEST(unused_parameters_are_found_where_they_are_meant) { run_threads(2, run_found, NULL); }
 END_TEST
 
+/* What the next pass waits for before it posts a bucket: the slots that the first one used. */
+static void check_waiting(const td_ddp *ddp) {
+    for (size_t b = 0; b < ddp->bucket_count; b++) {
+        size_t used = 0;
+        for (size_t i = ddp->buckets[b].first; i < ddp->buckets[b].end; i++) used += !ddp->slots[i].skipped;
+        ck_assert_uint_eq(ddp->buckets[b].waiting, used);
+    }
+}
+
 static void run_static(td_job *job, void *cookie) {
     const td_ddp_options *options = cookie;
     td_rank r = open_rank(job, options);
@@ -163,10 +173,11 @@ static void run_static(td_job *job, void *cookie) {
         td_module_zero_grad(r.net);
         ck_ok(pass(&r, 8 * r.rank, 8 * r.rank + 8, false));
         ck_assert_ptr_null(td_tensor_grad(parameter(&r, "extra", "weight")));
+        check_waiting(r.ddp);
     }
     for (size_t b = 0; b < td_ddp_bucket_count(r.ddp); b++) after += td_ddp_bucket_bytes(r.ddp, b);
     ck_assert(options->skip_all_reduce_unused_params == (r.ddp->slots[slots - 1].home == NULL));
-    if (options->skip_all_reduce_unused_params && options->bucket_bytes) ck_assert_uint_lt(after, before);
+    if (options->skip_all_reduce_unused_params && options->bucket_cap_mb) ck_assert_uint_lt(after, before);
     ck_assert_uint_eq(r.ddp->slot_count, slots);
     ck_fails(pass(&r, 0, 8, true), TD_ERR_STATE, "'extra.");
     ck_assert_ptr_nonnull(strstr(td_error_last()->text, "static_graph promises otherwise"));
@@ -176,8 +187,8 @@ static void run_static(td_job *job, void *cookie) {
 START_TEST(a_static_graph_waits_for_nothing_unused_and_holds_to_its_promise) {
     static const td_ddp_options options[] = {
         {.static_graph = true},
-        {.static_graph = true, .bucket_bytes = 1},
-        {.static_graph = true, .bucket_bytes = 1, .skip_all_reduce_unused_params = true},
+        {.static_graph = true, .bucket_cap_mb = 1 * 0x1p-20},
+        {.static_graph = true, .bucket_cap_mb = 1 * 0x1p-20, .skip_all_reduce_unused_params = true},
         {.static_graph = true, .skip_all_reduce_unused_params = true},
     };
     td_ddp_options o = options[_i];
@@ -202,7 +213,7 @@ END_TEST
 
 static void run_rebuild(td_job *job, void *cookie) {
     float(*first)[MOST] = cookie;
-    td_rank r = open_rank(job, &(td_ddp_options){.bucket_bytes = 1});
+    td_rank r = open_rank(job, &(td_ddp_options){.bucket_cap_mb = 1 * 0x1p-20});
     ck_assert_str_eq(r.ddp->slots[0].name, "extra.bias");
     const td_tensor *home = r.ddp->slots[7].home;
     ck_ok(pass(&r, 8 * r.rank, 8 * r.rank + 8, true));
@@ -341,8 +352,8 @@ static int first_sample(int rank, int batch) { return 12 * rank + 4 * batch; }
 
 static void run_join(td_job *job, void *cookie) {
     join_scenario *s = cookie;
-    td_rank r =
-        open_rank(job, &(td_ddp_options){.divide_by_initial_world_size = s->divide, .bucket_bytes = 64});
+    td_rank r = open_rank(
+        job, &(td_ddp_options){.divide_by_initial_world_size = s->divide, .bucket_cap_mb = 64 * 0x1p-20});
     td_module_eval(td_module_child(r.net, "norm")); /* or the batches of each rank would count */
     td_state_dict parameters = {0};
     ck_ok(td_module_parameters(r.net, &parameters));
@@ -473,7 +484,7 @@ END_TEST
 
 static void run_failing(td_job *job, void *cookie) {
     (void)cookie;
-    const td_ddp_options options = {.bucket_bytes = 1};
+    const td_ddp_options options = {.bucket_cap_mb = 1 * 0x1p-20};
     bool failed = true;
     for (long k = 0; failed; k++) {
         ck_assert_int_lt(k, 3000);
@@ -500,7 +511,7 @@ typedef struct failing_rank {
 
 static void run_failing_rank(td_job *job, void *cookie) {
     failing_rank *f = cookie;
-    td_rank r = open_rank(job, &(td_ddp_options){.bucket_bytes = 1});
+    td_rank r = open_rank(job, &(td_ddp_options){.bucket_cap_mb = 1 * 0x1p-20});
     td_sync_batch_norm_convert(r.net, r.group);
     if (r.rank == 1) td_alloc_fail_after(f->k);
     td_status status = td_ddp_begin(r.ddp, 8);

@@ -135,7 +135,7 @@ static rank open_rank(td_job *job, const plan *plan, td_sync sync) {
     ck_ok(td_manual_seed((uint64_t)td_job_rank(job))); /* each rank begins with other weights */
     ck_ok(td_module_open(plan->mixed ? &mixed_class : &net_class, NULL, &r.net));
     td_ddp_options options = {
-        .bucket_bytes = plan->bucket_bytes, .sync = sync, .find_unused_parameters = true};
+        .bucket_cap_mb = (double)plan->bucket_bytes * 0x1p-20, .sync = sync, .find_unused_parameters = true};
     ck_ok(td_ddp_open(r.net, r.group, &options, &r.ddp));
     ck_assert_int_eq(td_ddp_sync(r.ddp), sync);
     open_optimizer(&r, plan);

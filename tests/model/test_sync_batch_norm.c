@@ -185,7 +185,7 @@ static void run_ddp(td_job *job, void *cookie) {
     ck_ok(td_group_open(job, NULL, &group));
     ck_ok(td_manual_seed(1));
     ck_ok(td_module_open(&net_class, NULL, &net));
-    ck_ok(td_ddp_open(net, group, &(td_ddp_options){.bucket_bytes = 1}, &ddp));
+    ck_ok(td_ddp_open(net, group, &(td_ddp_options){.bucket_cap_mb = 1 * 0x1p-20}, &ddp));
     td_sync_batch_norm_convert(net, group);
     td_scope *scope = td_scope_open(context);
     ck_ok(td_ddp_begin(ddp, end - begin));
