@@ -52,6 +52,7 @@ static const td_option options_table[] = {
     {"sync",             0, TD_OPTION_CHOICE, AT(sync),     "HOW",   "update: replicated, shared or zero1; shared", "replicated shared zero1"},
     {"model",            0, TD_OPTION_TEXT, AT(model),      "NAME",  "step: mlp, mlp-large, mnist-bn or mnist-cnn; mnist-cnn"},
     {"batch-size",       0, TD_OPTION_INT,  AT(batch_size), "N",     "step, loader: samples of all ranks together; 64", NULL, 1, 1e9},
+    {"bucket-cap-mb",    0, TD_OPTION_REAL, AT(bucket_cap_mb), "MIB", "step: gradients reduced at a time; 1", NULL, 1e-6, 1e6},
     {"threads",          0, TD_OPTION_INT,  AT(threads),    "N",     "step: compute threads per rank; its share of the cores", NULL, 1, 1024},
     {"repeat",           0, TD_OPTION_INT,  AT(repeat),     "N",     "timings per row", NULL, 1, 1e9},
     {"json",             0, TD_OPTION_FLAG, AT(json),       NULL,    "one JSON object a line"},

@@ -19,6 +19,7 @@ typedef struct bench_options {
     const char *sync;                     /* update; NULL: shared */
     const char *model;                    /* step */
     int64_t batch_size;                   /* step, loader: of all ranks together */
+    double bucket_cap_mb;                 /* step: 0: DDP's default */
     int64_t threads;                      /* step: per rank; 0: the rank's share of the cores */
     int64_t repeat;                       /* timings per row; 0: the bench's own default */
     bool json;

@@ -48,7 +48,8 @@ static td_status open_trainer(trainer *t, bench_rank *rank) {
     TD_TRY(td_context_open(&t->context));
     TD_TRY(td_manual_seed(0));
     TD_TRY(td_zoo_open(o->model, &t->model));
-    TD_TRY(td_ddp_open(t->model, rank->group, NULL, &t->ddp));
+    const td_ddp_options ddp = {.bucket_cap_mb = o->bucket_cap_mb};
+    TD_TRY(td_ddp_open(t->model, rank->group, &ddp, &t->ddp));
     td_state_dict parameters = {0};
     td_sgd_options sgd = {.lr = 0.01, .momentum = 0.9};
     td_status status = td_module_parameters(t->model, &parameters);
