@@ -86,6 +86,46 @@ START_TEST(a_killed_rank_is_named_by_all_others) {
 }
 END_TEST
 
+/* How long until the others know; the rank is killed while they spin, yield or sleep. */
+static void die_at_a_known_time(td_job *job, void *cookie) {
+    notes *n = cookie;
+    td_group *group;
+    ck_ok(td_group_open(job, NULL, &group));
+    ck_ok(add_one(group));
+    int rank = td_group_rank(group);
+    if (rank == 1) {
+        usleep((useconds_t)n->at[RANKS_MAX - 1]);
+        n->seconds[1] = (double)td_clock_ns() * 1e-9;
+        raise(SIGKILL);
+    }
+    n->status[rank] = add_one(group);
+    n->seconds[rank] = (double)td_clock_ns() * 1e-9;
+    td_group_close(&group);
+}
+
+START_TEST(a_kill_is_known_at_once) {
+    enum {
+        KILLS = 12,
+        LIMIT = 1
+    }; /* seconds; the limit on a quiet machine is 0.05, and tests run beside others */
+    double most = 0, sum = 0;
+    for (int i = 0; i < KILLS; i++) {
+        notes *n = share_notes();
+        n->at[RANKS_MAX - 1] = 50 << i % 12;
+        run_processes_but(3, die_at_a_known_time, n, 1 << 1, NULL);
+        for (int r = 0; r < 3; r += 2) {
+            ck_assert_int_eq(n->status[r], TD_ERR_PEER);
+            double seconds = n->seconds[r] - n->seconds[1];
+            sum += seconds;
+            if (seconds > most) most = seconds;
+        }
+    }
+    printf("# a killed rank is known to the others within %.1f ms, %.1f ms on average\n", most * 1e3,
+           sum / (2 * KILLS) * 1e3);
+    ck_assert_double_lt(most, LIMIT);
+}
+END_TEST
+
 static void die_before_the_others_look(td_job *job, void *cookie) {
     td_group *group;
     ck_ok(td_group_open(job, NULL, &group));
@@ -335,6 +375,7 @@ Suite *make_suite(void) {
     Suite *suite = suite_create("faults");
     TCase *tcase = tcase_create("faults");
     tcase_add_test(tcase, a_killed_rank_is_named_by_all_others);
+    tcase_add_test(tcase, a_kill_is_known_at_once);
     tcase_add_test(tcase, a_rank_that_died_before_the_first_wait_is_noticed);
     tcase_add_test(tcase, a_stopped_rank_is_reported_and_then_given_up);
     tcase_add_test(tcase, time_in_which_the_waiter_itself_was_stopped_does_not_count);

@@ -54,7 +54,7 @@ LIST
 look() {
     store=-DCOLLAPSE optimize=-O0 limits=-m100000
     [ "$1" = fails ] || [ "$speed" = quick ] || optimize=-O1
-    [ "$1" = sampled ] && store=-DBITSTATE limits="-m20000 -w28"
+    [ "$1" = sampled ] && store=-DBITSTATE limits="-m20000 -w22"
     model=$2
     shift 2
     definitions=
