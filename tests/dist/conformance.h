@@ -11,6 +11,7 @@ typedef struct conformance_options {
     bool full;        /* every pair of size and place, not only some of each */
     bool exact;       /* results are those of combining in rank order, bit for bit */
     bool ten_million; /* also one all-reduce of 10 M elements */
+    bool brief;       /* only sums of f32 */
     int kind;         /* only this kind of call; -1: all */
 } conformance_options;
 

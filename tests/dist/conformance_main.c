@@ -1,7 +1,7 @@
 /*
  * The conformance suite as a program, for any launcher and backend:
  *
- *     mpirun -np 3 build/tests/conformance --backend mpi [--full] [--inexact] [--kind N] [--ten-million]
+ *     mpirun -np 3 build/tests/conformance --backend mpi [--full | --brief] [--inexact] [--kind N] [--ten-million]
  *
  * Prints a line for each kind of call and one at the end on rank 0, and exits with 0 when all is right; 77 when the
  * backend cannot serve.
@@ -43,6 +43,8 @@ int main(int count, char **words) {
             options.kind = atoi(words[++i]);
         else if (!strcmp(words[i], "--full"))
             options.full = true;
+        else if (!strcmp(words[i], "--brief"))
+            options.brief = true;
         else if (!strcmp(words[i], "--inexact"))
             options.exact = false; /* sums of floats come in another order than that of ranks */
         else if (!strcmp(words[i], "--ten-million"))

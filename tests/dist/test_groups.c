@@ -230,12 +230,12 @@ static void meet(td_group *world) { ck_ok(td_group_barrier(world, NULL)); }
 
 static void open_and_close(td_job *job, void *cookie) {
     enum { WARM = 110, GROUPS = 1100 }; /* more than the shared memory has places for blocks */
-    bool splits = *(int *)cookie;
+    (void)cookie;
     td_group *world, *group;
     holdings before = {0}, after;
     ck_ok(td_group_open(job, NULL, &world));
     for (int i = 0; i < GROUPS; i++) {
-        if (splits)
+        if (i % 2)
             ck_ok(td_group_split(world, 0, 0, &group));
         else
             ck_ok(td_group_open(job, NULL, &group));
@@ -257,7 +257,7 @@ static void open_and_close(td_job *job, void *cookie) {
     td_group_close(&world);
 }
 
-START_TEST(a_thousand_groups_leave_nothing_behind) { run_processes(2, open_and_close, &_i); }
+START_TEST(a_thousand_groups_leave_nothing_behind) { run_processes(2, open_and_close, NULL); }
 END_TEST
 
 /* Threads of every rank, each with groups of its own: different pairs of ranks at once. */
@@ -313,7 +313,7 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, a_list_is_posted_whole_or_not_at_all);
     tcase_add_test(tcase, objects_of_unknown_size_reach_all_ranks);
     tcase_add_test(tcase, a_message_of_another_size_is_a_mismatch);
-    tcase_add_loop_test(tcase, a_thousand_groups_leave_nothing_behind, 0, 2); /* opened, split */
+    tcase_add_test(tcase, a_thousand_groups_leave_nothing_behind);
     tcase_add_test(tcase, threads_of_every_rank_use_groups_of_different_ranks_at_once);
     suite_add_tcase(suite, tcase);
     return suite;
