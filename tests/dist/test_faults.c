@@ -348,6 +348,48 @@ START_TEST(a_rank_that_gives_up_takes_the_others_along) {
 }
 END_TEST
 
+/* Several ranks break the group at once, each for a reason of its own; one of them is everybody's. */
+static void give_up_together(td_job *job, void *cookie) {
+    notes *n = cookie;
+    td_group *group;
+    char why[32];
+    for (int i = 0; i < 40; i++) {
+        ck_ok(td_group_open(job, NULL, &group));
+        int rank = td_group_rank(group);
+        snprintf(why, sizeof why, "reason %d", rank);
+        ck_ok(add_one(group));
+        td_group_abort(group, why);
+        ck_assert_int_eq(add_one(group), TD_ERR_PEER);
+        snprintf(n->text[rank], sizeof n->text[rank], "%s", td_error_last()->text);
+        n->at[rank] = i + 1;
+        for (int r = 0; r < 3; r++) {
+            eventually(n->at[r] >= i + 1);
+            ck_assert_str_eq(n->text[r], n->text[rank]);
+        }
+        n->status[rank] = i + 1; /* it has compared */
+        for (int r = 0; r < 3; r++) eventually(n->status[r] >= i + 1);
+        td_group_close(&group);
+    }
+}
+
+START_TEST(the_first_cause_is_everybodys) { run_processes(3, give_up_together, share_notes()); }
+END_TEST
+
+/* Alone there is nobody else who would tell. */
+static void give_up_alone(td_job *job, void *cookie) {
+    td_group *group;
+    (void)cookie;
+    ck_ok(td_group_open(job, &(td_group_options){.backend = "self"}, &group));
+    ck_ok(add_one(group));
+    td_group_abort(group, "enough");
+    for (int i = 0; i < 2; i++) ck_assert_int_eq(add_one(group), TD_ERR_PEER);
+    ck_assert_str_eq(td_error_last()->text, "rank 0 gave up: enough");
+    td_group_close(&group);
+}
+
+START_TEST(a_broken_group_stays_broken_on_every_backend) { run_threads(1, give_up_alone, NULL); }
+END_TEST
+
 /* A posted work fails as its group does; waiting for it tells the cause. */
 static void fail_posted(td_job *job, void *cookie) {
     (void)cookie;
@@ -384,6 +426,8 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, leaving_is_not_a_death_but_ends_collectives);
     tcase_add_test(tcase, ranks_may_leave_in_any_order_after_the_last_call);
     tcase_add_test(tcase, a_rank_that_gives_up_takes_the_others_along);
+    tcase_add_test(tcase, the_first_cause_is_everybodys);
+    tcase_add_test(tcase, a_broken_group_stays_broken_on_every_backend);
     tcase_add_test(tcase, posted_works_fail_with_the_cause);
     suite_add_tcase(suite, tcase);
     return suite;
