@@ -41,13 +41,15 @@ static bool walk(td_group *world, episode *e, char failure[512]) {
     unsigned seed = e->seed;
     td_group *half;
     long cases;
-    snprintf(failure, 512, "a split");
     for (int i = 0; i < 2; i++) {
         conformance_options options = {.exact = true,
                                        .brief = draw(&seed, 4) != 0,
                                        .kind = (int)(TD_CALL_ALL_REDUCE + draw(&seed, TD_CALL_SEND))};
         if (!conforms(world, &options, failure, &cases)) return false;
-        if (td_group_split(world, td_group_rank(world) % 2, td_group_rank(world), &half) < 0) return false;
+        if (td_group_split(world, td_group_rank(world) % 2, td_group_rank(world), &half) < 0) {
+            snprintf(failure, 512, "split: %.400s", td_error_last()->text);
+            return false;
+        }
         options.kind = (int)(TD_CALL_ALL_REDUCE + draw(&seed, TD_CALL_SEND));
         bool right = conforms(half, &options, failure, &cases);
         td_group_close(&half);
@@ -78,6 +80,7 @@ static void live(td_job *job, void *cookie) {
     if (e->victim < 0) {
         ck_assert_msg(right, "%s", failure);
     } else {
+        if (!right) td_group_abort(world, failure); /* the other half is still well */
         e->told[rank] = td_clock_ns();
         e->status[rank] = td_group_barrier(world, NULL);
         snprintf(e->text[rank], sizeof e->text[rank], "%s", td_error_last()->text);
