@@ -24,6 +24,11 @@ static const struct suite_case {
     {"8", "mpi", NULL},
     {"2", "mpi", "TANDEM_MPI_PIECE=700"},
     {"3", "mpi", "TANDEM_MPI_THREADS=single"},
+    {"2", "hier", "TANDEM_NODES=1,1"},
+    {"3", "hier", "TANDEM_NODES=2,1"},
+    {"4", "hier", "TANDEM_NODES=2,2"},
+    {"5", "hier", "TANDEM_NODES=2,2,1"},
+    {"8", "hier", "TANDEM_NODES=3,5"},
 };
 
 START_TEST(every_collective_dtype_and_reduction_conforms) {
@@ -36,9 +41,10 @@ START_TEST(every_collective_dtype_and_reduction_conforms) {
                                        NULL};
     char expected[64];
     snprintf(expected, sizeof expected, "cases on %s with %s ranks", c->backend, c->ranks);
-    launch l = launch_start_with(
-        (launch_setup){.environment = environment},
-        (const char *[]){"mpirun", "-np", c->ranks, CONFORMANCE, "--backend", c->backend, NULL});
+    launch l =
+        launch_start_with((launch_setup){.environment = environment},
+                          (const char *[]){"mpirun", "-np", c->ranks, CONFORMANCE, "--backend", c->backend,
+                                           c->backend[0] == 'h' ? "--inexact" : NULL, NULL});
     launch_finish(&l);
     ck_code(&l, 0);
     ck_contains(l.output, expected);

@@ -1,6 +1,8 @@
 /* The same run, and the C example, with Open MPI as the launcher. */
 #include "worker/runs.h"
 
+#include <unistd.h>
+
 const char *skip_reason(void) {
     return system("command -v mpirun >/dev/null 2>&1") ? "there is no mpirun" : NULL;
 }
@@ -27,6 +29,42 @@ START_TEST(mpirun_gives_the_bits_of_our_launcher) {
 }
 END_TEST
 
+/* Two ranks are added in one order only, so whoever carries the sums, they are the same. */
+START_TEST(every_backend_gives_the_same_bits_to_two_ranks) {
+    static const char *const ways[][2] = {{"shm", NULL}, {"mpi", NULL}, {"hier", "TANDEM_NODES=1,1"}};
+    const char *data = small_mnist(200, 40),
+               *paths[] = {scratch_path("s"), scratch_path("m"), scratch_path("h")};
+    run runs[3];
+    if (access(TD_TEST_BUILD "/tandem-mpi.so", R_OK)) return;
+    for (int i = 0; i < 3; i++) {
+        const char *const with[] = {environment[0], environment[1], environment[2], ways[i][1], NULL};
+        runs[i] = run_with(
+            (launch_setup){.environment = with},
+            (const char *[]){
+                "mpirun", "-np",          "2",        "--oversubscribe", TANDEM,       "train",
+                "--json", "--backend",    ways[i][0], "--sync",          "replicated", "--check-sync",
+                "2",      "--model",      "mlp",      "--data",          data,         "--log-interval",
+                "1",      "--batch-size", "8",        "--save",          paths[i],     NULL});
+        ck_assert_str_eq(json_string_value(json_object_get(runs[i].start, "backend")), ways[i][0]);
+        run_expect_same_losses(&runs[0], &runs[i]);
+        expect_same_files(paths[0], paths[i]);
+    }
+    for (int i = 0; i < 3; i++) run_free(&runs[i]);
+}
+END_TEST
+
+START_TEST(several_nodes_train_over_hier_by_themselves) {
+    const char *const with[] = {environment[0], environment[1], environment[2], "TANDEM_NODES=2,1", NULL};
+    if (access(TD_TEST_BUILD "/tandem-mpi.so", R_OK)) return;
+    run r = run_with((launch_setup){.environment = with},
+                     (const char *[]){"mpirun", "-np", "3", "--oversubscribe", TANDEM, "train", "--json",
+                                      "--check-sync", "2", "--model", "mlp", "--data", small_mnist(200, 40),
+                                      "--log-interval", "1", "--batch-size", "8", NULL});
+    ck_assert_str_eq(json_string_value(json_object_get(r.start, "backend")), "hier");
+    run_free(&r);
+}
+END_TEST
+
 START_TEST(a_mistake_ends_mpirun_with_our_message) {
     launch l = launch_start_with(
         (launch_setup){.environment = environment},
@@ -49,5 +87,6 @@ START_TEST(the_example_runs_under_mpirun) {
 }
 END_TEST
 
-SUITE("mpirun", mpirun_gives_the_bits_of_our_launcher, a_mistake_ends_mpirun_with_our_message,
+SUITE("mpirun", mpirun_gives_the_bits_of_our_launcher, every_backend_gives_the_same_bits_to_two_ranks,
+      several_nodes_train_over_hier_by_themselves, a_mistake_ends_mpirun_with_our_message,
       the_example_runs_under_mpirun)
