@@ -285,7 +285,7 @@ static void note_position(worker_run *run, int64_t epoch) {
     run->position.entries = entries < size ? entries : size; /* what is beyond is padding */
 }
 
-/* The step after which everything is as if the run had just come there by itself. */
+/* From the epoch's start, or from where the checkpoint stands; there a test that the stop cut short is made up for. */
 static td_status begin_epoch(worker_run *run, int64_t epoch) {
     if (!run->options.same_order) td_sampler_set_epoch(run->sampler, (uint64_t)epoch);
     td_job_progress(run->job, TD_PHASE_LOADING, run->step);

@@ -2,10 +2,8 @@
  * test program to say. */
 #include "model/kills.h"
 
-#include "base/context.h"
-#include "base/log.h"
-#include "base/parallel.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/checkpoint_folder.h"
 #include "model/ops/ops.h"
 #include "model/tensor/scope.h"
 #include "support/check.h"
@@ -14,32 +12,6 @@
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static td_context *context;
-static td_scope *scope;
-static char folder[64], logged[2048];
-
-static void on_log(td_log_level level, const char *origin, const char *text, void *cookie) {
-    (void)level, (void)origin, (void)cookie;
-    snprintf(logged + strlen(logged), sizeof logged - strlen(logged), "%s\n", text);
-}
-
-static void begin(void) {
-    snprintf(folder, sizeof folder, "/tmp/tandem-checkpoint-kills-%d", (int)getpid());
-    logged[0] = 0;
-    td_log_set_hook(on_log, TD_LOG_WARN, NULL);
-    ck_ok(td_parallel_set_threads(1));
-    ck_ok(td_context_open(&context));
-    scope = td_scope_open(context);
-}
-
-static void end(void) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    ck_assert_int_eq(system(command), 0);
-    ck_ok(td_scope_close(scope));
-    td_context_close(&context);
-}
 
 /* `x`, filled with the step's number. */
 static void fill_state(td_state_dict *state, int64_t step, int64_t count) {

@@ -2,13 +2,12 @@
  * leaves the ones before; failing allocations are statuses. */
 #include "base/context.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "base/parallel.h"
 #include "model/autograd/autograd.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/safetensors.h"
+#include "model/checkpoint_folder.h"
 #include "model/ops/ops.h"
 #include "model/tensor/scope.h"
 #include "model/tensor/storage.h"
@@ -22,33 +21,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static td_context *context;
-static td_scope *scope;
-static char folder[64], logged[2048];
-
-static void on_log(td_log_level level, const char *origin, const char *text, void *cookie) {
-    (void)level, (void)origin, (void)cookie;
-    snprintf(logged + strlen(logged), sizeof logged - strlen(logged), "%s\n", text);
-}
-
-static void begin(void) {
-    snprintf(folder, sizeof folder, "/tmp/tandem-checkpoint-%d", (int)getpid());
-    logged[0] = 0;
-    td_log_set_hook(on_log, TD_LOG_WARN, NULL);
-    ck_ok(td_parallel_set_threads(1));
-    ck_ok(td_context_open(&context));
-    scope = td_scope_open(context);
-}
-
-static void end(void) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    ck_assert_int_eq(system(command), 0);
-    ck_ok(td_scope_close(scope));
-    ck_assert_uint_eq(td_memory_used(context).used, 0);
-    td_context_close(&context);
-}
 
 static const char *path_of(const char *format, int64_t step) {
     static char paths[4][128];

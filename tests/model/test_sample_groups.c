@@ -136,48 +136,62 @@ static void read_statistics(const td_module *net, float out[STATISTICS]) {
     out[74] = (float)*(const int64_t *)td_tensor_data(td_module_buffer(norm, "num_batches_tracked"));
 }
 
+/* One rank's setting; each begins with other weights. */
+typedef struct td_rank {
+    td_context *context;
+    td_group *group;
+    td_module *net;
+} td_rank;
+
+static td_rank open_rank(td_job *job, const td_module_class *class_, const void *options) {
+    td_rank r = {0};
+    ck_ok(td_context_open(&r.context));
+    ck_ok(td_parallel_set_threads(1));
+    ck_ok(td_group_open(job, NULL, &r.group));
+    ck_ok(td_manual_seed((uint64_t)td_job_rank(job)));
+    ck_ok(td_module_open(class_, options, &r.net));
+    return r;
+}
+
+static void close_rank(td_rank *r) {
+    td_group_close(&r->group);
+    td_module_close(&r->net);
+    td_context_close(&r->context);
+}
+
 static void run_steps(td_job *job, void *cookie) {
     outcome *out = cookie;
     int rank = td_job_rank(job), world = td_job_world_size(job);
-    td_context *context = NULL;
-    td_group *group = NULL;
-    td_module *net = NULL;
     td_sample_groups *groups = NULL;
-    ck_ok(td_context_open(&context));
-    ck_ok(td_parallel_set_threads(1));
-    ck_ok(td_group_open(job, NULL, &group));
-    ck_ok(td_manual_seed((uint64_t)rank)); /* each rank begins with other weights */
-    ck_ok(td_module_open(&net_class, out->average ? "average" : NULL, &net));
-    if (!out->training) td_module_eval(net);
-    ck_ok(td_sample_groups_open(net, group, 8, 42, &groups));
+    td_rank r = open_rank(job, &net_class, out->average ? "average" : NULL);
+    if (!out->training) td_module_eval(r.net);
+    ck_ok(td_sample_groups_open(r.net, r.group, 8, 42, &groups));
     for (int step = 0; step < 2; step++) {
         for (int g = 0, begin = 0; g < 8; begin += sizes_of[g++]) {
             if (g < td_sample_groups_first(8, world, rank) || g >= td_sample_groups_end_of(8, world, rank))
                 continue;
-            td_scope *scope = td_scope_open(context);
+            td_scope *scope = td_scope_open(r.context);
             ck_ok(td_sample_groups_begin(groups, sizes_of[g]));
-            if (sizes_of[g]) ck_ok(td_backward(loss_of(net, begin, begin + sizes_of[g], g == 3)));
+            if (sizes_of[g]) ck_ok(td_backward(loss_of(r.net, begin, begin + sizes_of[g], g == 3)));
             ck_ok(td_sample_groups_end(groups));
             ck_ok(td_scope_close(scope));
         }
         ck_ok(td_sample_groups_reduce(groups));
     }
     float grads[MOST_GRADS];
-    size_t bytes = read_gradients(net, grads);
+    size_t bytes = read_gradients(r.net, grads);
     float statistics[STATISTICS];
-    read_statistics(net, statistics);
+    read_statistics(r.net, statistics);
     if (rank == 0) {
         memcpy(out->statistics, statistics, sizeof statistics);
         out->bytes = bytes;
         memcpy(out->grads, grads, bytes);
     }
-    ck_ok(td_group_barrier(group, NULL));
+    ck_ok(td_group_barrier(r.group, NULL));
     ck_assert_mem_eq(out->grads, grads, bytes);
     ck_assert_mem_eq(out->statistics, statistics, sizeof statistics);
     td_sample_groups_close(&groups);
-    td_group_close(&group);
-    td_module_close(&net);
-    td_context_close(&context);
+    close_rank(&r);
 }
 
 START_TEST(gradients_have_the_same_bits_for_any_number_of_ranks) {
@@ -196,27 +210,20 @@ END_TEST
 /* One backward pass over all samples, without groups. */
 static void run_whole(td_job *job, void *cookie) {
     outcome *out = cookie;
-    (void)job;
-    td_context *context = NULL;
-    td_module *net = NULL;
-    ck_ok(td_context_open(&context));
-    ck_ok(td_parallel_set_threads(1));
-    ck_ok(td_manual_seed(0));
-    ck_ok(td_module_open(&net_class, NULL, &net));
-    td_module_eval(net);
-    td_scope *scope = td_scope_open(context);
+    td_rank r = open_rank(job, &net_class, NULL);
+    td_module_eval(r.net);
+    td_scope *scope = td_scope_open(r.context);
     td_tensor *sum = NULL;
     for (int g = 0, begin = 0; g < 8; begin += sizes_of[g++]) {
         if (!sizes_of[g]) continue;
-        td_tensor *part = td_mul(loss_of(net, begin, begin + sizes_of[g], g == 3),
+        td_tensor *part = td_mul(loss_of(r.net, begin, begin + sizes_of[g], g == 3),
                                  td_full(TD_INTS(1), td_num(sizes_of[g])));
         sum = sum ? td_add(sum, part) : part;
     }
     ck_ok(td_backward(td_sum(td_div(sum, td_full(TD_INTS(1), td_num(SAMPLES))))));
-    out->bytes = read_gradients(net, out->grads);
+    out->bytes = read_gradients(r.net, out->grads);
     ck_ok(td_scope_close(scope));
-    td_module_close(&net);
-    td_context_close(&context);
+    close_rank(&r);
 }
 
 START_TEST(gradients_are_the_mean_over_all_samples) {
@@ -235,20 +242,14 @@ END_TEST
 /* The groups one after another through an ordinary module. */
 static void run_in_order(td_job *job, void *cookie) {
     outcome *out = cookie;
-    (void)job;
-    td_context *context = NULL;
-    td_module *net = NULL;
-    ck_ok(td_context_open(&context));
-    ck_ok(td_manual_seed(0));
-    ck_ok(td_module_open(&net_class, out->average ? "average" : NULL, &net));
-    td_scope *scope = td_scope_open(context);
+    td_rank r = open_rank(job, &net_class, out->average ? "average" : NULL);
+    td_scope *scope = td_scope_open(r.context);
     for (int step = 0; step < 2; step++)
         for (int g = 0, begin = 0; g < 8; begin += sizes_of[g++])
-            if (sizes_of[g]) loss_of(net, begin, begin + sizes_of[g], false);
+            if (sizes_of[g]) loss_of(r.net, begin, begin + sizes_of[g], false);
     ck_ok(td_scope_close(scope));
-    read_statistics(net, out->statistics);
-    td_module_close(&net);
-    td_context_close(&context);
+    read_statistics(r.net, out->statistics);
+    close_rank(&r);
 }
 
 START_TEST(running_statistics_are_moved_in_the_order_of_groups) {
@@ -281,29 +282,23 @@ static const td_module_class twice_class = {.name = "Twice", .build = build_twic
 
 static void run_twice(td_job *job, void *cookie) {
     (void)cookie;
-    td_context *context = NULL;
-    td_group *group = NULL;
-    td_module *net = NULL;
     td_sample_groups *groups = NULL;
-    ck_ok(td_context_open(&context));
-    ck_ok(td_group_open(job, NULL, &group));
-    ck_ok(td_module_open(&twice_class, NULL, &net));
-    td_sync_batch_norm_convert(net, group);
-    ck_fails(td_sample_groups_open(net, group, 2, 0, &groups), TD_ERR_UNSUPPORTED, "synchronised over ranks");
-    td_sync_batch_norm_convert(net, NULL);
-    ck_ok(td_sample_groups_open(net, group, 2, 0, &groups));
+    td_rank r = open_rank(job, &twice_class, NULL);
+    td_sync_batch_norm_convert(r.net, r.group);
+    ck_fails(td_sample_groups_open(r.net, r.group, 2, 0, &groups), TD_ERR_UNSUPPORTED,
+             "synchronised over ranks");
+    td_sync_batch_norm_convert(r.net, NULL);
+    ck_ok(td_sample_groups_open(r.net, r.group, 2, 0, &groups));
     ck_ok(td_sample_groups_begin(groups, 4));
-    td_scope *scope = td_scope_open(context);
-    loss_of(net, 0, 4, false);
+    td_scope *scope = td_scope_open(r.context);
+    loss_of(r.net, 0, 4, false);
     ck_assert_ptr_nonnull(strstr(td_error_last()->text, "runs twice in a pass"));
     ck_assert_int_eq(td_scope_close(scope), TD_ERR_UNSUPPORTED);
     td_sample_groups_close(&groups);
-    scope = td_scope_open(context);
-    loss_of(net, 0, 4, false); /* the layers are ordinary again */
+    scope = td_scope_open(r.context);
+    loss_of(r.net, 0, 4, false); /* the layers are ordinary again */
     ck_ok(td_scope_close(scope));
-    td_module_close(&net);
-    td_group_close(&group);
-    td_context_close(&context);
+    close_rank(&r);
 }
 
 START_TEST(layers_that_cannot_be_kept_apart_are_refused) { run_threads(2, run_twice, NULL); }
@@ -329,26 +324,20 @@ static const td_module_class other_class = {.name = "Other", .build = build_othe
 
 static void refuse_modules(td_job *job, void *cookie) {
     (void)cookie;
-    td_context *context = NULL;
-    td_group *group = NULL;
-    td_module *f64 = NULL, *buffered = NULL, *net = NULL;
+    td_module *f64 = NULL, *buffered = NULL;
     td_sample_groups *groups = NULL;
-    ck_ok(td_context_open(&context));
-    ck_ok(td_group_open(job, NULL, &group));
+    td_rank r = open_rank(job, &net_class, NULL);
     ck_ok(td_module_open(&other_class, NULL, &f64));
     ck_ok(td_module_open(&other_class, "buffer", &buffered));
-    ck_ok(td_module_open(&net_class, NULL, &net));
-    ck_fails(td_sample_groups_open(f64, group, 8, 0, &groups), TD_ERR_UNSUPPORTED, "'w' is of dtype f64");
-    ck_fails(td_sample_groups_open(buffered, group, 8, 0, &groups), TD_ERR_UNSUPPORTED, "buffer 'mean'");
-    ck_fails(td_sample_groups_open(net, group, 6, 0, &groups), TD_ERR_ARG,
+    ck_fails(td_sample_groups_open(f64, r.group, 8, 0, &groups), TD_ERR_UNSUPPORTED, "'w' is of dtype f64");
+    ck_fails(td_sample_groups_open(buffered, r.group, 8, 0, &groups), TD_ERR_UNSUPPORTED, "buffer 'mean'");
+    ck_fails(td_sample_groups_open(r.net, r.group, 6, 0, &groups), TD_ERR_ARG,
              "6 groups, expected a power of two");
-    ck_fails(td_sample_groups_open(net, group, 2, 0, &groups), TD_ERR_ARG, "2 groups for 3 ranks");
+    ck_fails(td_sample_groups_open(r.net, r.group, 2, 0, &groups), TD_ERR_ARG, "2 groups for 3 ranks");
     ck_assert_ptr_null(groups);
-    td_module_close(&net);
     td_module_close(&buffered);
     td_module_close(&f64);
-    td_group_close(&group);
-    td_context_close(&context);
+    close_rank(&r);
 }
 
 START_TEST(what_would_depend_on_the_ranks_is_refused) { run_threads(3, refuse_modules, NULL); }
@@ -356,14 +345,9 @@ END_TEST
 
 static void misuse(td_job *job, void *cookie) {
     (void)cookie;
-    td_context *context = NULL;
-    td_group *group = NULL;
-    td_module *net = NULL;
     td_sample_groups *groups = NULL;
-    ck_ok(td_context_open(&context));
-    ck_ok(td_group_open(job, NULL, &group));
-    ck_ok(td_module_open(&net_class, NULL, &net));
-    ck_ok(td_sample_groups_open(net, group, 2, 0, &groups));
+    td_rank r = open_rank(job, &net_class, NULL);
+    ck_ok(td_sample_groups_open(r.net, r.group, 2, 0, &groups));
     ck_fails(td_sample_groups_end(groups), TD_ERR_STATE, "has not begun");
     ck_fails(td_sample_groups_reduce(groups), TD_ERR_STATE, "not all groups");
     ck_fails(td_sample_groups_begin(groups, -1), TD_ERR_ARG, "-1 samples");
@@ -376,9 +360,7 @@ static void misuse(td_job *job, void *cookie) {
     ck_fails(td_sample_groups_reduce(groups), TD_ERR_STATE, "no group has a sample");
     td_sample_groups_close(&groups);
     td_sample_groups_close(&groups);
-    td_module_close(&net);
-    td_group_close(&group);
-    td_context_close(&context);
+    close_rank(&r);
 }
 
 START_TEST(groups_out_of_order_are_refused) { run_threads(1, misuse, NULL); }
@@ -386,23 +368,18 @@ END_TEST
 
 static void draw_numbers(td_job *job, void *cookie) {
     float *draws = cookie;
-    td_context *context = NULL;
-    td_group *group = NULL;
-    td_module *net = NULL;
-    ck_ok(td_context_open(&context));
-    ck_ok(td_group_open(job, NULL, &group));
-    ck_ok(td_module_open(&net_class, NULL, &net));
+    td_rank r = open_rank(job, &net_class, NULL);
     for (uint64_t from = 0; from < 2; from++) { /* the second time from step 1 */
         td_sample_groups *groups = NULL;
-        ck_ok(td_sample_groups_open(net, group, 2, 7, &groups));
+        ck_ok(td_sample_groups_open(r.net, r.group, 2, 7, &groups));
         td_sample_groups_set_step(groups, from);
         for (uint64_t step = from; step < 2; step++) {
             for (int g = 0; g < 2; g++) {
-                td_scope *scope = td_scope_open(context);
+                td_scope *scope = td_scope_open(r.context);
                 ck_ok(td_sample_groups_begin(groups, 1));
-                td_generator_uniform_f32(td_context_generator(context),
+                td_generator_uniform_f32(td_context_generator(r.context),
                                          &draws[4 * from + 2 * step + (uint64_t)g], 1, 0, 1);
-                ck_ok(td_backward(loss_of(net, 0, 2, false)));
+                ck_ok(td_backward(loss_of(r.net, 0, 2, false)));
                 ck_ok(td_sample_groups_end(groups));
                 ck_ok(td_scope_close(scope));
             }
@@ -410,9 +387,7 @@ static void draw_numbers(td_job *job, void *cookie) {
         }
         td_sample_groups_close(&groups);
     }
-    td_module_close(&net);
-    td_group_close(&group);
-    td_context_close(&context);
+    close_rank(&r);
 }
 
 START_TEST(every_group_of_every_step_draws_its_own_numbers) {
@@ -426,21 +401,16 @@ END_TEST
 
 static void starve(td_job *job, void *cookie) {
     (void)cookie;
-    td_context *context = NULL;
-    td_group *group = NULL;
-    td_module *net = NULL;
-    ck_ok(td_context_open(&context));
-    ck_ok(td_group_open(job, NULL, &group));
-    ck_ok(td_module_open(&net_class, NULL, &net));
+    td_rank r = open_rank(job, &net_class, NULL);
     int failures = 0;
     for (long k = 0;; k++) {
         td_sample_groups *groups = NULL;
-        td_scope *scope = td_scope_open(context);
+        td_scope *scope = td_scope_open(r.context);
         td_alloc_fail_after(k);
-        td_status status = td_sample_groups_open(net, group, 2, 0, &groups);
+        td_status status = td_sample_groups_open(r.net, r.group, 2, 0, &groups);
         for (int g = 0; g < 2 && status >= 0; g++) {
             status = td_sample_groups_begin(groups, 1);
-            if (status >= 0) status = td_backward(loss_of(net, 0, 2, false));
+            if (status >= 0) status = td_backward(loss_of(r.net, 0, 2, false));
             if (status >= 0) status = td_sample_groups_end(groups);
         }
         if (status >= 0) status = td_sample_groups_reduce(groups);
@@ -452,9 +422,7 @@ static void starve(td_job *job, void *cookie) {
         failures++;
     }
     ck_assert_int_gt(failures, 10);
-    td_module_close(&net);
-    td_group_close(&group);
-    td_context_close(&context);
+    close_rank(&r);
 }
 
 START_TEST(every_failed_allocation_is_a_status) { run_threads(1, starve, NULL); }
