@@ -66,12 +66,13 @@ static td_status damaged(const char *what, const char *how) {
     return td_fail(TD_ERR_FORMAT, 0, "checkpoint", "%s: %s", what, how);
 }
 
-/* Eight hexadecimal digits. */
+/* Eight hexadecimal digits, which nothing needs to follow. */
 static bool read_crc(const char *digits, size_t count, uint32_t *crc) {
-    if (count != GUARD_DIGITS || strspn(digits, "0123456789abcdef") < GUARD_DIGITS) return false;
-    *crc = (uint32_t)strtoul(
-        (char[]){digits[0], digits[1], digits[2], digits[3], digits[4], digits[5], digits[6], digits[7], 0},
-        NULL, 16);
+    char text[GUARD_DIGITS + 1] = {0};
+    if (count != GUARD_DIGITS) return false;
+    memcpy(text, digits, GUARD_DIGITS);
+    if (strspn(text, "0123456789abcdef") != GUARD_DIGITS) return false;
+    *crc = (uint32_t)strtoul(text, NULL, 16);
     return true;
 }
 

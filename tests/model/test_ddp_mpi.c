@@ -12,7 +12,7 @@ const char *skip_reason(void) {
 }
 
 static const char *const environment[] = {"OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
-                                          "OMPI_MCA_mpi_yield_when_idle=1", NULL};
+                                          "OMPI_MCA_mpi_yield_when_idle=1", LEAKS_OF_MPI, NULL};
 
 START_TEST(gradients_are_those_of_one_process) {
     char n[4];

@@ -29,10 +29,6 @@ START_TEST(mpirun_gives_the_bits_of_our_launcher) {
 }
 END_TEST
 
-/* Where ranks really load MPI, sanitizers leave out leaks: Open MPI and the components that it unloads before the end
- * of the process leave some, none of them with a function of ours on the stack. */
-#define MPI_LEAKS "ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1"
-
 /* Two ranks are added in one order only, so whoever carries the sums, they are the same. */
 START_TEST(every_backend_gives_the_same_bits_to_two_ranks) {
     static const char *const ways[][2] = {{"shm", NULL}, {"mpi", NULL}, {"hier", "TANDEM_NODES=1,1"}};
@@ -42,7 +38,7 @@ START_TEST(every_backend_gives_the_same_bits_to_two_ranks) {
     if (access(TD_TEST_BUILD "/tandem-mpi.so", R_OK)) return;
     for (int i = 0; i < 3; i++) {
         const char *const with[] = {environment[0], environment[1], environment[2],
-                                    MPI_LEAKS,      ways[i][1],     NULL};
+                                    LEAKS_OF_MPI,   ways[i][1],     NULL};
         runs[i] = run_with(
             (launch_setup){.environment = with},
             (const char *[]){
@@ -60,7 +56,7 @@ END_TEST
 
 START_TEST(several_nodes_train_over_hier_by_themselves) {
     const char *const with[] = {environment[0], environment[1],     environment[2],
-                                MPI_LEAKS,      "TANDEM_NODES=2,1", NULL};
+                                LEAKS_OF_MPI,   "TANDEM_NODES=2,1", NULL};
     if (access(TD_TEST_BUILD "/tandem-mpi.so", R_OK)) return;
     run r = run_with((launch_setup){.environment = with},
                      (const char *[]){"mpirun", "-np", "3", "--oversubscribe", TANDEM, "train", "--json",

@@ -94,7 +94,8 @@ START_TEST(shared_is_the_default_where_it_can_be) {
 END_TEST
 
 START_TEST(a_rank_whose_weights_differ_is_named_with_the_step) {
-    static const char *const preload[] = {"LD_PRELOAD=" DIVERGE, NULL};
+    static const char *const preload[] = {"LD_PRELOAD=" DIVERGE, "ASAN_OPTIONS=verify_asan_link_order=0",
+                                          NULL};
     launch l = launch_start_with((launch_setup){.environment = preload},
                                  (const char *[]){TANDEM, "train", "-n", "3", "--model", "mlp", "--data",
                                                   small_mnist(300, 10), "--batch-size", "10", "--optimizer",
