@@ -202,6 +202,9 @@ static double weigh(td_sync sync) {
 
 /* 9 MB of parameters and 18 of state: four ranks have 108 MB of them, or 27. With zero1, 36 and 18. */
 START_TEST(four_ranks_hold_parameters_and_state_once) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return; /* they keep what was freed */
+#endif
     double replicated = weigh(TD_SYNC_REPLICATED), shared = weigh(TD_SYNC_SHARED),
            zero = weigh(TD_SYNC_ZERO1);
     ck_assert_msg(replicated - shared > 70e6, "%.0f MB replicated, %.0f MB shared", replicated * 1e-6,
