@@ -105,6 +105,21 @@ START_TEST(a_signal_saves_and_the_last_line_goes_on) {
 }
 END_TEST
 
+/* An epoch takes long here and nothing is tested in between, so only the borders of steps can notice. */
+START_TEST(a_signal_is_noticed_after_any_step) {
+    launch l = launch_start_with(
+        (launch_setup){0}, (const char *[]){TANDEM, "train", "-n", "2", SMALL(real_mnist_small_test(10)),
+                                            "--batch-size", "1", "--checkpoint", scratch_path("ck"), NULL});
+    launch_expect(&l, "\"step\":20,");
+    kill(l.pid, SIGTERM);
+    run stopped = run_finish(l);
+    ck_assert_ptr_nonnull(stopped.stopped);
+    ck_assert_int_lt(json_integer_value(json_object_get(stopped.stopped, "step")), 30000);
+    ck_assert_uint_eq(json_array_size(stopped.evals), 0);
+    run_free(&stopped);
+}
+END_TEST
+
 /* A test takes long here, so that the signal comes in the middle of it. */
 START_TEST(a_test_is_left_and_done_again) {
     const char *data = small_mnist(160, 60000), *a = scratch_path("a"), *b = scratch_path("b"),
@@ -392,6 +407,7 @@ Suite *make_suite(void) {
     tcase_add_test(tcase, the_launcher_restarts_and_the_run_goes_on);
     tcase_add_loop_test(tcase, a_signal_saves_and_the_last_line_goes_on, 0,
                         (int)(sizeof stops / sizeof *stops));
+    tcase_add_test(tcase, a_signal_is_noticed_after_any_step);
     tcase_add_test(tcase, a_test_is_left_and_done_again);
     tcase_add_test(tcase, global_batches_go_on_with_any_number_of_ranks);
     tcase_add_test(tcase, batches_per_rank_go_on_where_ranks_can_share);
