@@ -247,8 +247,10 @@ static void open_and_close(td_job *job, void *cookie) {
     meet(world);
     after = take_stock();
     ck_assert_int_le(after.descriptors,
-                     before.descriptors + 1);        /* the first group watches its peer, or not yet */
-    ck_assert_int_le(after.names, before.names + 2); /* other programs' */
+                     before.descriptors + 1); /* the first group watches its peer, or not yet */
+    /* The machine's other programs, tests of MPI beside this one for example, have names there too, which come and go; a
+     * name that every group left would make a thousand. */
+    ck_assert_int_le(after.names, before.names + 100);
     ck_assert_msg(after.shared <= before.shared + 64, "%ld KiB shared, %ld before", after.shared,
                   before.shared);
     if (!SANITIZED)
